@@ -1,0 +1,142 @@
+"""One attention function for every Hugging Face decoder: packed rows when a layout is given, SDPA otherwise.
+
+Importing this module registers the attention implementation "rewardplane" with transformers. A model set to
+it runs packed rows (`forward.packed_hidden`) and everything that SDPA runs (generation with a KV cache).
+No model is rewritten: the layout travels through the model as the keyword argument `packed_segments`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from .packing import Segment
+
+NAME = "rewardplane"
+
+_packed: ContextVar[bool] = ContextVar("rewardplane_packed", default=False)
+
+
+class UnsupportedAttention(ValueError):
+    """The model asks for something of its attention that packed rows cannot do."""
+
+
+@contextmanager
+def packed_row() -> Iterator[None]:
+    """While it lasts, transformers builds no [T, T] mask: the segments say who attends to whom."""
+    token = _packed.set(True)
+    try:
+        yield
+    finally:
+        _packed.reset(token)
+
+
+def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    return None if _packed.get() else sdpa_mask(*args, **kwargs)
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,  # [B, H, T, D]
+    key: Tensor,  # [B, G, T, D]  G divides H
+    value: Tensor,  # [B, G, T, D]
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    packed_segments: Sequence[Segment] | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:  # [B, T, H, D]
+    if packed_segments is None:
+        if softcap is not None or s_aux is not None:
+            raise UnsupportedAttention(
+                f"{type(module).__name__} caps its attention logits or has sinks, which SDPA lacks: "
+                'set_attn_implementation("eager") before generating'
+            )
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask,
+            dropout=dropout, scaling=scaling, sliding_window=sliding_window, **kwargs,
+        )  # fmt: skip
+    if query.shape[0] != 1:
+        raise ValueError(f"a packed row has batch size 1, not {query.shape[0]}")
+    if dropout:
+        raise UnsupportedAttention("dropout must be off: log-probs of one text would differ from pass to pass")
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    attend = _Attend(scaling, softcap, s_aux, sliding_window)
+    return attend.segments(query, key, value, packed_segments), None
+
+
+class _Attend:
+    """Attention of each segment to its ancestors and itself, with what the model asks for."""
+
+    def __init__(
+        self, scaling: float | None, softcap: float | None, sinks: Tensor | None, window: int | None
+    ) -> None:
+        self.scaling = scaling
+        self.softcap = softcap
+        self.sinks = sinks
+        self.window = window
+
+    def segments(self, query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment]) -> Tensor:
+        lengths = [s.length for s in segments]
+        # split, not slices: the backward of a slice fills a zero tensor of the whole row.
+        queries, keys, values = (x.split(lengths, dim=2) for x in (query, key, value))
+        outputs = []
+        for i, segment in enumerate(segments):
+            k, v = keys[i], values[i]
+            if segment.ancestors:
+                k = torch.cat([*(keys[a] for a in segment.ancestors), k], dim=2)
+                v = torch.cat([*(values[a] for a in segment.ancestors), v], dim=2)
+            outputs.append(self.one(queries[i], k, v).transpose(1, 2))
+        return torch.cat(outputs, dim=1)
+
+    def one(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """The queries are the last rows of the keys. [1, H, Tq, D], [1, H, Tk, D] -> [1, H, Tq, D]."""
+        n, m = q.shape[2], k.shape[2]
+        windowed = self.window is not None and m > self.window
+        if self.softcap is not None or self.sinks is not None:
+            return self._written_out(q, k, v, _visible(n, m, self.window, q.device))
+        if n == m and not windowed:
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scaling)
+        if n == 1 and not windowed:
+            return F.scaled_dot_product_attention(q, k, v, scale=self.scaling)
+        mask = _visible(n, m, self.window, q.device)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scaling)
+
+    def _written_out(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor) -> Tensor:
+        """With the caps of Gemma 2 (arXiv:2408.00118, section 2) and the sinks of GPT-OSS."""
+        scale = self.scaling if self.scaling is not None else q.shape[-1] ** -0.5
+        logits = (q @ k.transpose(2, 3)).float() * scale
+        if self.softcap is not None:
+            logits = self.softcap * torch.tanh(logits / self.softcap)
+        logits = logits.masked_fill(~visible, float("-inf"))
+        if self.sinks is not None:
+            sinks = self.sinks.float().reshape(1, -1, 1, 1).expand(1, -1, logits.shape[2], 1)
+            weights = torch.cat([logits, sinks], dim=-1).softmax(-1)[..., :-1]
+        else:
+            weights = logits.softmax(-1)
+        return weights.to(v.dtype) @ v
+
+
+def _visible(n: int, m: int, window: int | None, device: torch.device) -> Tensor:
+    """bool[n, m]: which of m keys the last n positions see: not the future, not beyond the window."""
+    ahead = torch.arange(m, device=device) - torch.arange(m - n, m, device=device)[:, None]
+    visible = ahead <= 0
+    return visible if window is None else visible & (ahead > -window)
+
+
+AttentionInterface.register(NAME, _attention)
+AttentionMaskInterface.register(NAME, _mask)

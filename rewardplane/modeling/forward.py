@@ -1,0 +1,25 @@
+"""Runs a Hugging Face decoder over a packed row."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from . import attention
+from .packing import PackedPairs
+
+
+def packed_hidden(
+    backbone: nn.Module,  # the model under the head: `model.base_model` of a decoder
+    packed: PackedPairs,
+) -> Tensor:  # [T, d]
+    """Final hidden state of every token of the row, as if each pair had been run alone. Differentiable."""
+    with attention.packed_row():
+        output = backbone(
+            input_ids=packed.input_ids[None],
+            position_ids=packed.position_ids[None],
+            use_cache=False,
+            packed_segments=packed.segments,
+        )
+    return cast(Tensor, output.last_hidden_state[0])

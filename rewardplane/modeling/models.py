@@ -1,0 +1,151 @@
+"""Loads models for scoring: a reward model gives one score a pair, a causal model log-probs and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+)
+
+from rewardplane.wire import TokenPair
+
+from . import attention
+from .checkpoint import BadCheckpoint, Manifest, read_manifest
+from .cpu_linear import linear, use_packed_linear
+from .encoding import PairEncoder
+from .forward import packed_hidden
+from .logprobs import token_logprobs
+from .packing import PackedPairs, pack
+
+Ids = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with what is needed to talk to it."""
+
+    model: Any  # a transformers PreTrainedModel in evaluation mode, attention "rewardplane"
+    encoder: PairEncoder
+    manifest: Manifest
+    max_pair_tokens: int
+    """The longest sequence that the model's positions allow."""
+
+
+def load_reward_model(directory: Path | str, dtype: torch.dtype, device: str = "cpu") -> Loaded:
+    """Loads a sequence classifier with one label. Raises BadCheckpoint for anything else."""
+    config = AutoConfig.from_pretrained(directory)
+    architecture = (config.architectures or ["?"])[0]
+    if not architecture.endswith("ForSequenceClassification") or config.num_labels != 1:
+        raise BadCheckpoint(
+            f"{directory} holds a {architecture} with {config.num_labels} labels; "
+            "a reward model is a ...ForSequenceClassification with one"
+        )
+    return _load(AutoModelForSequenceClassification, directory, dtype, device)
+
+
+def load_causal_model(directory: Path | str, dtype: torch.dtype, device: str = "cpu") -> Loaded:
+    """Loads a causal language model. Raises BadCheckpoint for anything else."""
+    config = AutoConfig.from_pretrained(directory)
+    architecture = (config.architectures or ["?"])[0]
+    if architecture.endswith("ForSequenceClassification"):
+        raise BadCheckpoint(f"{directory} holds a {architecture}; a causal language model is needed here")
+    return _load(AutoModelForCausalLM, directory, dtype, device)
+
+
+def _load(auto: Any, directory: Path | str, dtype: torch.dtype, device: str) -> Loaded:
+    directory = Path(directory)
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    model = auto.from_pretrained(directory, dtype=dtype, use_safetensors=True).to(device).eval()
+    prepare(model)
+    encoder = PairEncoder(tokenizer, stop_token_ids(directory, model), model.config.vocab_size)
+    return Loaded(
+        model=model,
+        encoder=encoder,
+        manifest=read_manifest(directory, fingerprint=encoder.fingerprint),
+        max_pair_tokens=int(model.config.max_position_embeddings),
+    )
+
+
+def prepare(model: Any) -> None:
+    """Gives a transformers model our attention and linear layers. Its parameters stay as they are."""
+    model.set_attn_implementation(attention.NAME)
+    use_packed_linear(model)
+
+
+def stop_token_ids(directory: Path | str, model: Any) -> tuple[int, ...]:
+    """The tokens that end an answer: generation_config.json's list, else the model's eos_token_id."""
+    if (Path(directory) / "generation_config.json").is_file():
+        stops = GenerationConfig.from_pretrained(directory).eos_token_id
+    else:
+        stops = model.config.eos_token_id
+    if stops is None:
+        return ()
+    return tuple(stops) if isinstance(stops, (list, tuple)) else (int(stops),)
+
+
+def score_head(model: Any) -> nn.Linear:
+    """The linear unit on top of a decoder's states. Raises BadCheckpoint where there is none."""
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear):
+        raise BadCheckpoint(f"{type(model).__name__} has no linear score head on its last hidden state")
+    return head
+
+
+def apply_head(head: nn.Linear, hidden: Tensor) -> Tensor:
+    """float[N, d] -> float32[N]; the head is computed in float32 at least."""
+    precise = torch.promote_types(hidden.dtype, torch.float32)
+    with torch.autocast(hidden.device.type, enabled=False):
+        bias = None if head.bias is None else head.bias.to(precise)
+        return linear(hidden.to(precise), head.weight.to(precise), bias)[:, 0]
+
+
+def packed_scores(model: Any, packed: PackedPairs) -> Tensor:  # [n]
+    """The reward model's output for each pair, before the offset. Differentiable."""
+    hidden = packed_hidden(model.base_model, packed)
+    return apply_head(score_head(model), hidden[packed.last_index])
+
+
+def packed_logprobs(model: Any, packed: PackedPairs, temperature: float = 1.0) -> Tensor:  # [sum A]
+    """ln p of every answer token, pair by pair, in nats. Differentiable."""
+    hidden = packed_hidden(model.base_model, packed)
+    return answer_logprobs(model, hidden[packed.predict_index], packed.answer_ids, temperature)
+
+
+def answer_logprobs(model: Any, hidden: Tensor, token_ids: Tensor, temperature: float = 1.0) -> Tensor:
+    """As `token_logprobs`, with the unembedding of a Hugging Face causal model."""
+    unembedding = model.get_output_embeddings()
+    return token_logprobs(
+        hidden,
+        unembedding.weight,
+        token_ids,
+        temperature,
+        bias=unembedding.bias,
+        softcap=getattr(model.config, "final_logit_softcapping", None),
+    )
+
+
+@torch.inference_mode()
+def score(loaded: Loaded, pairs: Sequence[TokenPair]) -> Tensor:  # float32[n]
+    """Scores of pairs, shifted so that reference answers average 0 (the checkpoint's `reward_offset`)."""
+    raw = packed_scores(loaded.model, pack(pairs).to(loaded.model.device))
+    return raw.float() - float(getattr(loaded.model.config, "reward_offset", 0.0))
+
+
+@torch.inference_mode()
+def logprobs(loaded: Loaded, pairs: Sequence[TokenPair], temperature: float = 1.0) -> list[Tensor]:
+    """float32[A] for each pair, nats."""
+    packed = pack(pairs).to(loaded.model.device)
+    flat = packed_logprobs(loaded.model, packed, temperature)
+    return list(flat.float().split(packed.answer_lengths))
