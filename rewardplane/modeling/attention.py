@@ -7,9 +7,7 @@ No model is rewritten: the layout travels through the model as the keyword argum
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,29 +17,19 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from .packing import Segment
+from .forest import Segment
+from .packed_row import is_packed_row
 
 NAME = "rewardplane"
-
-_packed: ContextVar[bool] = ContextVar("rewardplane_packed", default=False)
 
 
 class UnsupportedAttention(ValueError):
     """The model asks for something of its attention that packed rows cannot do."""
 
 
-@contextmanager
-def packed_row() -> Iterator[None]:
-    """While it lasts, transformers builds no [T, T] mask: the segments say who attends to whom."""
-    token = _packed.set(True)
-    try:
-        yield
-    finally:
-        _packed.reset(token)
-
-
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    return None if _packed.get() else sdpa_mask(*args, **kwargs)
+    # A packed row needs no [T, T] mask: its segments say who attends to whom.
+    return None if is_packed_row() else sdpa_mask(*args, **kwargs)
 
 
 def _attention(
@@ -82,9 +70,7 @@ def _attention(
 class _Attend:
     """Attention of each segment to its ancestors and itself, with what the model asks for."""
 
-    def __init__(
-        self, scaling: float | None, softcap: float | None, sinks: Tensor | None, window: int | None
-    ) -> None:
+    def __init__(self, scaling: float | None, softcap: float | None, sinks: Tensor | None, window: int | None) -> None:
         self.scaling = scaling
         self.softcap = softcap
         self.sinks = sinks

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from .packed_row import is_packed_row
+
 PACKED_FOR_ROWS = 1024
 """The number of rows that the weights are laid out for; any number may be multiplied."""
 
@@ -26,17 +28,20 @@ register_optimizer_step_post_hook(lambda *_: _packed.clear())
 
 
 def use_packed_linear(model: nn.Module) -> None:
-    """Makes every plain nn.Linear of the model run through `linear`; parameters and names stay as they are."""
+    """Makes every plain nn.Linear of the model run packed rows through `linear`; parameters keep their names."""
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = PackedLinear
 
 
 class PackedLinear(nn.Linear):
-    """nn.Linear through `linear`."""
+    """nn.Linear through `linear` in packed rows.
+
+    Not in decoding: oneDNN compiles a kernel for every new number of rows (1 ms), and answers end one by one.
+    """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the name is nn.Linear's
-        return linear(input, self.weight, self.bias)
+        return (linear if is_packed_row() else F.linear)(input, self.weight, self.bias)
 
 
 def linear(
@@ -47,7 +52,7 @@ def linear(
     """F.linear; on CPU in float32 through oneDNN. Differentiable."""
     if not _eligible(x, weight):
         return F.linear(x, weight, bias)
-    result: Tensor = _Linear.apply(x, weight, bias)
+    result: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -69,7 +74,7 @@ class _Linear(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         rows = grad.reshape(-1, grad.shape[-1])

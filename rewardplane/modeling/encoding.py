@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardplane.wire import ChatMessage, ChatPair, Pair, TextPair, TokenPair
+from rewardplane.wire import ChatMessage, Pair, TextPair, TokenPair
 
 Ids = NDArray[np.int32]
 
@@ -62,9 +62,23 @@ class PairEncoder:
         ids = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
         return np.asarray([*ids, self.stop_token_ids[0]] if ended else ids, np.int32)
 
+    def encode_text(self, text: str) -> Ids:
+        """A whole text with the tokenizer's special tokens and a stop token: language-model training text."""
+        ids = self.tokenizer(text)["input_ids"]
+        return np.asarray([*ids, self.stop_token_ids[0]], np.int32)
+
     def decode(self, ids: Ids) -> str:
         """The text of an answer, without special tokens."""
         return str(self.tokenizer.decode(ids.tolist(), skip_special_tokens=True))
+
+    def decode_answer(self, pair: TokenPair) -> str:
+        """The text that an answer adds to its question: question + answer reads as one text.
+
+        Tokenizers that mark the beginnings of words drop the blank before the first one of a text.
+        """
+        question = self.decode(pair.question_ids)
+        both = self.decode(np.concatenate([pair.question_ids, pair.answer_ids]))
+        return both[len(question) :] if both.startswith(question) else self.decode(pair.answer_ids)
 
     def ended(self, answer_ids: Ids) -> bool:
         return int(answer_ids[-1]) in self.stop_token_ids
@@ -100,6 +114,4 @@ class PairEncoder:
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= self.vocabulary_size:
             bad = low if low < 0 else high
-            raise UnencodablePair(
-                f"{what} token id {bad} is outside the vocabulary (0 to {self.vocabulary_size - 1})"
-            )
+            raise UnencodablePair(f"{what} token id {bad} is outside the vocabulary (0 to {self.vocabulary_size - 1})")

@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from . import attention
+from .packed_row import packed_row
 from .packing import PackedPairs
 
 
@@ -15,7 +15,7 @@ def packed_hidden(
     packed: PackedPairs,
 ) -> Tensor:  # [T, d]
     """Final hidden state of every token of the row, as if each pair had been run alone. Differentiable."""
-    with attention.packed_row():
+    with packed_row():
         output = backbone(
             input_ids=packed.input_ids[None],
             position_ids=packed.position_ids[None],

@@ -28,9 +28,7 @@ def token_logprobs(
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Tensor:  # float32[N]  nats
     """ln p(token | state) of each row, with logits divided by `temperature` before the softmax."""
-    return token_logprobs_and_entropies(
-        hidden, unembedding, token_ids, temperature, bias=bias, softcap=softcap, chunk_bytes=chunk_bytes
-    )[0]
+    return _run(hidden, unembedding, token_ids, temperature, bias, softcap, chunk_bytes, entropies=False)[0]
 
 
 def token_logprobs_and_entropies(
@@ -44,12 +42,27 @@ def token_logprobs_and_entropies(
     chunk_bytes: int = CHUNK_BYTES,
 ) -> tuple[Tensor, Tensor]:  # float32[N], float32[N]  nats
     """As `token_logprobs`, and the entropy of each row's distribution (without gradient)."""
+    return _run(hidden, unembedding, token_ids, temperature, bias, softcap, chunk_bytes, entropies=True)
+
+
+def _run(
+    hidden: Tensor,
+    unembedding: Tensor,
+    token_ids: Tensor,
+    temperature: float,
+    bias: Tensor | None,
+    softcap: float | None,
+    chunk_bytes: int,
+    *,
+    entropies: bool,
+) -> tuple[Tensor, Tensor]:
     if temperature <= 0:
         raise ValueError(f"temperature must be > 0, not {temperature}")
-    logprobs, entropies = _ChunkedLogprobs.apply(
-        hidden, unembedding, bias, token_ids, temperature, softcap, chunk_bytes
+    rows = max(1, chunk_bytes // (4 * unembedding.shape[0]))
+    result: tuple[Tensor, Tensor] = _ChunkedLogprobs.apply(  # type: ignore[no-untyped-call]
+        hidden, unembedding, bias, token_ids, temperature, softcap, rows, entropies
     )
-    return logprobs, entropies
+    return result
 
 
 def _logits(
@@ -78,25 +91,25 @@ class _ChunkedLogprobs(torch.autograd.Function):
         token_ids: Tensor,
         temperature: float,
         softcap: float | None,
-        chunk_bytes: int,
+        chunk_rows: int,
+        want_entropies: bool,
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(hidden, unembedding, bias, token_ids)
-        ctx.temperature, ctx.softcap = temperature, softcap
-        ctx.rows = max(1, chunk_bytes // (4 * unembedding.shape[0]))
+        ctx.temperature, ctx.softcap, ctx.rows = temperature, softcap, chunk_rows
         logprobs = hidden.new_empty(hidden.shape[0], dtype=_precise(hidden.dtype))
-        entropies = torch.empty_like(logprobs)
+        entropies = torch.empty_like(logprobs) if want_entropies else logprobs.new_empty(0)
         for start in range(0, hidden.shape[0], ctx.rows):
             rows = slice(start, start + ctx.rows)
             logits = _logits(hidden[rows], unembedding, bias, temperature, softcap)
             log_z = logits.logsumexp(-1)
             logprobs[rows] = logits.gather(-1, token_ids[rows, None])[:, 0] - log_z
-            # H = ln Z - E[z]; the probabilities overwrite nothing that is needed later.
-            entropies[rows] = log_z - ((logits - log_z[:, None]).exp_() * logits).sum(-1)
+            if want_entropies:  # H = ln Z - E[z]
+                entropies[rows] = log_z - ((logits - log_z[:, None]).exp_() * logits).sum(-1)
         ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         hidden, unembedding, bias, token_ids = ctx.saved_tensors
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
@@ -122,5 +135,5 @@ class _ChunkedLogprobs(torch.autograd.Function):
             grad_hidden,
             None if grad_weight is None else grad_weight.to(unembedding.dtype),
             None if grad_bias is None else grad_bias.to(bias.dtype),
-            None, None, None, None,
+            None, None, None, None, None,
         )  # fmt: skip

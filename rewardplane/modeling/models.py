@@ -26,7 +26,7 @@ from .checkpoint import BadCheckpoint, Manifest, read_manifest
 from .cpu_linear import linear, use_packed_linear
 from .encoding import PairEncoder
 from .forward import packed_hidden
-from .logprobs import token_logprobs
+from .logprobs import token_logprobs, token_logprobs_and_entropies
 from .packing import PackedPairs, pack
 
 Ids = NDArray[np.int32]
@@ -119,21 +119,27 @@ def packed_scores(model: Any, packed: PackedPairs) -> Tensor:  # [n]
 
 def packed_logprobs(model: Any, packed: PackedPairs, temperature: float = 1.0) -> Tensor:  # [sum A]
     """ln p of every answer token, pair by pair, in nats. Differentiable."""
-    hidden = packed_hidden(model.base_model, packed)
-    return answer_logprobs(model, hidden[packed.predict_index], packed.answer_ids, temperature)
+    hidden = packed_hidden(model.base_model, packed)[packed.predict_index]
+    unembedding, extras = _unembedding(model)
+    return token_logprobs(hidden, unembedding, packed.answer_ids, temperature, **extras)
 
 
-def answer_logprobs(model: Any, hidden: Tensor, token_ids: Tensor, temperature: float = 1.0) -> Tensor:
-    """As `token_logprobs`, with the unembedding of a Hugging Face causal model."""
-    unembedding = model.get_output_embeddings()
-    return token_logprobs(
-        hidden,
-        unembedding.weight,
-        token_ids,
-        temperature,
-        bias=unembedding.bias,
-        softcap=getattr(model.config, "final_logit_softcapping", None),
-    )
+def packed_logprobs_and_entropies(
+    model: Any, packed: PackedPairs, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:  # [sum A], [sum A]
+    """As `packed_logprobs`, and the entropy of the policy at every answer token, in nats."""
+    hidden = packed_hidden(model.base_model, packed)[packed.predict_index]
+    unembedding, extras = _unembedding(model)
+    return token_logprobs_and_entropies(hidden, unembedding, packed.answer_ids, temperature, **extras)
+
+
+def _unembedding(model: Any) -> tuple[Tensor, dict[str, Any]]:
+    """What turns a model's states into its logits: the matrix, and the bias and cap where it has them."""
+    layer = model.get_output_embeddings()
+    return layer.weight, {
+        "bias": layer.bias,
+        "softcap": getattr(model.config, "final_logit_softcapping", None),
+    }
 
 
 @torch.inference_mode()

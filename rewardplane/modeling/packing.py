@@ -1,15 +1,15 @@
-"""Lays question-answer pairs into one row without padding, every shared prefix stored once.
+"""Lays question-answer pairs into one row without padding, what they share stored once.
 
-The pairs of a batch form a forest: pairs that begin with the same tokens share those tokens (a question and
-its K answers, a system prompt and all its questions). Each node of the forest is a *segment*, a run of the
-row; a segment attends to the segments above it and, causally, to itself. K answers of A tokens to a
-question of Q tokens so cost Q + K * A tokens, not K * (Q + A).
+The pairs of a batch form a forest: a question and its K answers, or a system prompt and all its questions.
+Each node is a *segment*, a run of the row; a segment attends to the segments above it and, causally, to
+itself. K answers of A tokens to a question of Q tokens so cost Q + K * A tokens, not K * (Q + A).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,20 +18,16 @@ from torch import Tensor
 
 from rewardplane.wire import TokenPair
 
+from .forest import Row, Segment, lay_by_prefix, lay_by_question
+
+Share = Literal["question", "prefix"]
+"""What is stored once: equal questions (bits do not depend on the batch), or every common prefix."""
+
 MIN_SHARED_TOKENS = 16
-"""Shorter common prefixes are computed again: a segment costs one more attention call in every layer."""
+"""Less is computed again: a segment costs one more attention call in every layer."""
 
-
-@dataclass(frozen=True)
-class Segment:
-    """A run of the packed row, and the runs that it continues."""
-
-    start: int
-    length: int
-    ancestors: tuple[int, ...]
-    """Indices of the segments above this one, root first."""
-    position: int
-    """Position of the first token in its sequence: the summed length of the ancestors."""
+ROUND_TO = 64
+"""Rows are filled up to a multiple of it: oneDNN compiles and keeps a kernel for every distinct length."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +57,25 @@ class PackedPairs:
 
 
 def pack(
-    pairs: Sequence[TokenPair], *, min_shared_tokens: int = MIN_SHARED_TOKENS, round_to: int = 1
+    pairs: Sequence[TokenPair],
+    *,
+    share: Share = "question",
+    min_shared_tokens: int = MIN_SHARED_TOKENS,
+    round_to: int = ROUND_TO,
 ) -> PackedPairs:
-    """Packs pairs; common prefixes of at least `min_shared_tokens` tokens are stored once.
+    """Packs pairs; what at least `min_shared_tokens` tokens have in common is stored once.
 
-    The row is filled up to a multiple of `round_to` with tokens that nothing reads: oneDNN keeps a compiled
-    kernel for every distinct number of rows. Raises ValueError for an empty batch.
+    The row is filled up to a multiple of `round_to` with tokens that nothing reads. Raises ValueError for an
+    empty batch.
     """
     if not pairs:
         raise ValueError("pack() needs at least one pair")
-    sequences = [np.concatenate([pair.question_ids, pair.answer_ids]) for pair in pairs]
-    row = _Row(sequences, min_shared_tokens)
+    row = Row()
+    paths = (lay_by_question if share == "question" else lay_by_prefix)(row, pairs, min_shared_tokens)
     filler = -row.num_tokens % round_to
     if filler:
-        row.add(np.zeros(filler, np.int32), (), 0)
-    places = [row.places(i) for i in range(len(pairs))]
+        row.add(np.zeros(filler, np.int32))
+    places = [row.places(path) for path in paths]
     predict = [p[len(pair.question_ids) - 1 : -1] for p, pair in zip(places, pairs, strict=True)]
     return PackedPairs(
         input_ids=_index(row.tokens),
@@ -85,82 +85,15 @@ def pack(
         predict_index=_index(predict),
         answer_ids=_index([pair.answer_ids for pair in pairs]),
         answer_lengths=tuple(len(pair.answer_ids) for pair in pairs),
-        num_logical_tokens=sum(len(s) for s in sequences),
+        num_logical_tokens=sum(len(p) for p in places),
     )
 
 
 def packed_length(pairs: Sequence[TokenPair], *, min_shared_tokens: int = MIN_SHARED_TOKENS) -> int:
-    """The number of tokens that `pack` would lay out, before rounding."""
-    sequences = [np.concatenate([pair.question_ids, pair.answer_ids]) for pair in pairs]
-    return _Row(sequences, min_shared_tokens).num_tokens
-
-
-class _Row:
-    """The row while it grows: segments, their tokens, and which of them each sequence runs through."""
-
-    def __init__(self, sequences: Sequence[NDArray[np.int32]], min_shared_tokens: int) -> None:
-        self.sequences = sequences
-        self.min_shared_tokens = min_shared_tokens
-        self.segments: list[Segment] = []
-        self.tokens: list[NDArray[np.int32]] = []
-        self.num_tokens = 0
-        self.paths: list[tuple[int, ...]] = [()] * len(sequences)
-        order = sorted(range(len(sequences)), key=lambda i: sequences[i].astype(">u4").tobytes())
-        pending: list[tuple[list[int], int, tuple[int, ...]]] = [(order, 0, ())]
-        while pending:
-            group, done, path = pending.pop()
-            pending.extend(self._place(group, done, path))
-
-    def add(self, tokens: NDArray[np.int32], ancestors: tuple[int, ...], position: int) -> int:
-        self.segments.append(Segment(self.num_tokens, len(tokens), ancestors, position))
-        self.tokens.append(tokens)
-        self.num_tokens += len(tokens)
-        return len(self.segments) - 1
-
-    def _place(
-        self, group: list[int], done: int, path: tuple[int, ...]
-    ) -> Iterator[tuple[list[int], int, tuple[int, ...]]]:
-        """Places sequences that agree on their first `done` tokens, which `path` already holds.
-
-        The group is sorted, so what its first and last sequence share is shared by all.
-        """
-        first = self.sequences[group[0]]
-        if len(group) == 1:
-            if len(first) > done:
-                path = (*path, self.add(first[done:], path, done))
-            self.paths[group[0]] = path
-            return
-        common = _common_prefix(first, self.sequences[group[-1]])
-        if common - done >= self.min_shared_tokens or (common > done and common == len(first)):
-            path = (*path, self.add(first[done:common], path, done))
-            done = common
-        for child in self._split(group, common):
-            yield child, done, path
-
-    def _split(self, group: list[int], at: int) -> Iterator[list[int]]:
-        """Cuts a sorted group wherever the token at place `at` changes; ended sequences stand alone."""
-        key: int | None = None
-        child: list[int] = []
-        for i in group:
-            sequence = self.sequences[i]
-            token = int(sequence[at]) if len(sequence) > at else None
-            if child and (token is None or token != key):
-                yield child
-                child = []
-            key = token
-            child.append(i)
-        yield child
-
-    def places(self, i: int) -> NDArray[np.int64]:
-        """Row index of every token of sequence i."""
-        spans = [self.segments[s] for s in self.paths[i]]
-        return np.concatenate([np.arange(s.start, s.start + s.length) for s in spans])
-
-
-def _common_prefix(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
-    n = min(len(a), len(b))
-    differs = a[:n] != b[:n]
-    return int(differs.argmax()) if differs.any() else n
+    """The number of tokens that `pack` would lay out with shared questions, before rounding."""
+    row = Row()
+    lay_by_question(row, pairs, min_shared_tokens)
+    return row.num_tokens
 
 
 def _index(parts: Sequence[NDArray[np.int32] | NDArray[np.int64]]) -> Tensor:

@@ -102,7 +102,11 @@ class _Batch:
         positions = (mask.cumsum(-1) - 1).clamp_(min=0)
         cache = DynamicCache(config=model.config)
         output = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            logits_to_keep=1,
         )
         cache.batch_repeat_interleave(answers)
         return cls(

@@ -1,0 +1,47 @@
+# Every target sets itself up: python3 (3.11 or newer) and make are all that a machine needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EXTRAS := serve,train,demo,k8s,dev
+PROTOS := $(wildcard proto/rewardplane/v1/*.proto)
+
+.PHONY: demo test drill lint format proto bench clean
+
+demo: $(READY)
+	$(BIN)/rewardplane demo $(DEMO)
+
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not gpu and not cluster" $(TESTS)
+
+drill: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --timeout 900 $(TESTS)
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	rm -rf build/tree && mkdir -p build/tree
+	cp -r rewardplane build/tree/rewardplane
+	cp -r services build/tree/rewardplane/services
+	cp -r trainer build/tree/rewardplane/trainer
+	cd build/tree && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p rewardplane
+	PYTHONPATH=build/tree $(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+proto: $(READY)
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+
+bench: $(READY)
+	@set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .hypothesis
+
+# The installation happens once, and again when what is asked for changes.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@

@@ -1,0 +1,140 @@
+"""`rewardplane serve ROLE`: serves one model until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from rewardplane.modeling.checkpoint import BadCheckpoint
+
+from .common.config import ServerConfig
+
+log = logging.getLogger(__name__)
+app = typer.Typer(add_completion=False)
+
+CANNOT_SERVE = 1
+WRONG_FLAGS = 2
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class RoleName(StrEnum):
+    """What may be served."""
+
+    reward = "reward"
+    reference = "reference"
+    policy = "policy"
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
+def serve(argv: list[str]) -> int:
+    """Gives the exit status: 0 after a drain, 1 when the server cannot start, 2 for wrong flags."""
+    try:
+        app(args=argv, prog_name="rewardplane serve")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def flag(text: str) -> Any:
+    return typer.Option(help=text, show_default=True)
+
+
+@app.command()
+def command(
+    role: Annotated[RoleName, typer.Argument(help="reward: scores. reference: log-probs. policy: both, and answers.")],
+    model: Annotated[Path, flag("Checkpoint (a Hugging Face directory), or a directory of them.")],
+    host: Annotated[str, flag("Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
+    port: Annotated[int, flag("Port of gRPC; 0 is any free one.")] = 50051,
+    metrics_port: Annotated[int, flag("Port of Prometheus /metrics; 0 is any free one.")] = 9090,
+    port_file: Annotated[Path | None, flag("Gets the bound ports as JSON, once serving.")] = None,
+    dtype: Annotated[str, flag("float32 or bfloat16.")] = "float32",
+    device: Annotated[str, flag("cpu or cuda.")] = "cpu",
+    threads: Annotated[int | None, flag("CPU threads of a forward pass; default: every core.")] = None,
+    max_pair_tokens: Annotated[int | None, flag("Longest pair; default: what the model allows.")] = None,
+    max_request_pairs: Annotated[int, flag("Most pairs in one request.")] = 256,
+    max_request_bytes: Annotated[int, flag("Most bytes in one request.")] = 64 << 20,
+    max_batch_tokens: Annotated[
+        int | None, flag("Most tokens in one forward pass; default: 1024 on cpu, 32768 on cuda.")
+    ] = None,
+    max_queue_tokens: Annotated[int | None, flag("Most tokens that wait; default: 128 batches.")] = None,
+    max_generation_rows: Annotated[int, flag("Most answers sampled side by side.")] = 64,
+    follow_seconds: Annotated[
+        float | None, flag("How often to look for a newer checkpoint, and swap to it; default: never.")
+    ] = None,
+    reference: Annotated[
+        str | None, flag("HOST:PORT of the reference; a policy then scores kl_coef * (log pi - log pi_SFT).")
+    ] = None,
+    kl_coef: Annotated[float, flag("beta of that implicit reward.")] = 1.0,
+    drain_seconds: Annotated[float, flag("How long calls in flight may take after SIGTERM.")] = 30.0,
+    log_level: Annotated[LogLevel, flag("How much is logged, on stderr.")] = LogLevel.info,
+) -> None:
+    """Serves a model over gRPC: rewardplane.v1, KServe v2, health and reflection on one port.
+
+    SIGTERM or Ctrl-C lets the calls in flight finish; a second one ends at once.
+    """
+    if reference and role is not RoleName.policy:
+        raise typer.BadParameter(f"--reference is of use to a policy, not to a {role} server")
+    given = dict(locals())
+    settings = {name: given[name] for name in ServerConfig.model_fields}
+    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT)
+    try:
+        config = ServerConfig(**settings)
+    except ValidationError as error:
+        for wrong in error.errors():
+            typer.echo(f"--{'-'.join(map(str, wrong['loc'])).replace('_', '-')}: {wrong['msg']}", err=True)
+        raise typer.Exit(WRONG_FLAGS) from error
+    try:
+        asyncio.run(_run(role.value, model, config))
+    except (BadCheckpoint, OSError) as error:
+        typer.echo(f"cannot serve {model} as {role.value}: {error}", err=True)
+        raise typer.Exit(CANNOT_SERVE) from error
+
+
+async def _run(role: str, model: Path, config: ServerConfig) -> None:
+    # Here and not above: they take seconds to import, and --help and wrong flags need neither.
+    from transformers.utils.logging import disable_progress_bar
+
+    from .common.server import Server
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    server = Server(role, model, config)
+    told_to_stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, _tell, told_to_stop)
+    await server.open()
+    stopping = asyncio.create_task(told_to_stop.wait())
+    loading = asyncio.create_task(server.load())
+    try:
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            await loading
+            typer.echo(server.describe())
+            await stopping
+    finally:
+        loading.cancel()
+        await server.stop()
+        log.info("stopped")
+
+
+def _tell(told_to_stop: asyncio.Event) -> None:
+    if told_to_stop.is_set():
+        log.error("told to stop twice: calls in flight are cut off")
+        os._exit(CANNOT_SERVE)
+    log.info("told to stop: calls in flight may finish")
+    told_to_stop.set()

@@ -1,0 +1,286 @@
+"""The batcher: calls of all callers join one queue, and one compute thread takes batches from it.
+
+The thread takes the next batch itself, the moment it has finished the last one: it never waits while there
+is work, and never for company. Jobs that are no batch of pairs (loading, sampling) run on the same thread;
+when both wait, they take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import torch
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from rewardplane.wire import TokenPair
+
+from . import faults
+from .calls import Call, Job
+from .pair_queue import Entry, PairQueue
+from .served_model import RowTokens
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+POWERS_OF_TWO = tuple(float(2**i) for i in range(17))
+RETRY_S = (0.05, 30.0)
+"""The least and the most that a refused caller is told to wait."""
+STOP_S = 5.0
+"""How long to wait for the batch, or the loading, that the compute thread is at when the process ends."""
+NEVER = float("inf")
+
+RunBatch = Callable[[Sequence[Entry]], tuple[Sequence[Any], RowTokens]]
+"""Gives a result or a Fault for each entry, in their order. Runs on the compute thread."""
+
+
+class Batcher:
+    """One queue, one compute thread. Made on the event loop that calls it."""
+
+    def __init__(
+        self,
+        run_batch: RunBatch,
+        *,
+        max_batch_tokens: int,
+        max_queue_tokens: int,
+        threads: int,
+        registry: CollectorRegistry,
+    ) -> None:
+        self.max_batch_tokens = max_batch_tokens
+        self.max_queue_tokens = max_queue_tokens
+        self._metrics = BatcherMetrics(registry)
+        self._run_batch = run_batch
+        self._threads = threads
+        self._loop = asyncio.get_running_loop()
+        self._changed = threading.Condition()  # guards the five below
+        self._pairs = PairQueue()
+        self._jobs: deque[Job[Any]] = deque()
+        self._job_tokens = 0
+        self._stopping = False
+        self._tokens_per_s = 0.0
+        self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
+        self._thread.start()
+
+    async def submit(
+        self,
+        pairs: Sequence[TokenPair],
+        temperature: float = 1.0,
+        *,
+        expires_at_s: float = NEVER,
+        admitted: bool = False,
+    ) -> list[Any]:
+        """Gives what `run_batch` gives for each pair, in their order. Raises the first Fault of any of them.
+
+        Raises Unavailable (QUEUE_FULL) at once when the queue has no room, unless the work was `admitted`
+        before, and DeadlineExceeded. When the caller is cancelled, its pairs leave the queue.
+        """
+        if not pairs:
+            return []
+        call = Call(
+            pairs,
+            temperature,
+            expires_at_s=expires_at_s,
+            now_s=time.monotonic(),
+            done=self._loop.create_future(),
+        )
+        with self._changed:
+            if not admitted:
+                self._admit(call.tokens)
+            for entry in call.entries:
+                self._pairs.add(entry)
+            self._queue_changed()
+        try:
+            return await call.done
+        finally:
+            self._forget_call(call)
+
+    async def run_alone(
+        self, run: Callable[[], T], *, tokens: int = 0, expires_at_s: float = NEVER, admitted: bool = False
+    ) -> T:
+        """Runs something on the compute thread, between two batches. Raises what it and `submit` raise."""
+        job: Job[T] = Job(run, self._loop.create_future(), tokens, expires_at_s)
+        with self._changed:
+            if tokens and not admitted:
+                self._admit(tokens)
+            self._jobs.append(job)
+            self._job_tokens += tokens
+            self._queue_changed()
+        try:
+            return await job.done
+        finally:
+            self._forget_job(job)
+
+    def stop(self) -> None:
+        """Ends the compute thread after the batch that it is at; what waits is not answered. Blocks."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(STOP_S)
+
+    @property
+    def queued_tokens(self) -> int:
+        return self._pairs.tokens + self._job_tokens
+
+    def _admit(self, tokens: int) -> None:
+        queued = self.queued_tokens
+        # An empty queue takes a request of any size: waiting would not make room for it.
+        if queued and queued + tokens > self.max_queue_tokens:
+            least_s, most_s = RETRY_S
+            wait_s = queued / self._tokens_per_s if self._tokens_per_s else 1.0
+            raise faults.queue_full(queued, self.max_queue_tokens, min(max(wait_s, least_s), most_s))
+
+    def _forget_call(self, call: Call) -> None:
+        """Takes the pairs of a call that is over out of the queue: its caller has gone, or one failed."""
+        with self._changed:
+            dropped = sum(self._pairs.remove(entry) for entry in call.entries)
+            self._queue_changed()
+        if dropped:
+            self._metrics.count_dropped(dropped, call)
+
+    def _forget_job(self, job: Job[Any]) -> None:
+        with self._changed:
+            if job not in self._jobs:
+                return
+            self._jobs.remove(job)
+            self._job_tokens -= job.tokens
+            self._queue_changed()
+        self._metrics.count_dropped(1, job)
+
+    def _queue_changed(self) -> None:
+        self._metrics.queue_tokens.set(self.queued_tokens)
+        self._changed.notify()
+
+    # Below: on the compute thread.
+
+    def _work(self) -> None:
+        # OpenMP counts threads per calling thread, so this must be said here.
+        torch.set_num_threads(self._threads)
+        after_job = False
+        while (work := self._next(after_job)) is not None:
+            after_job = isinstance(work, Job)
+            if isinstance(work, Job):
+                self._run_job(work)
+            elif work:
+                self._run_pairs(work)
+
+    def _next(self, after_job: bool) -> Job[Any] | list[Entry] | None:
+        """The next job or batch; None when the thread is to end."""
+        with self._changed:
+            while not (self._jobs or self._pairs or self._stopping):
+                self._changed.wait()
+            if self._stopping:
+                return None
+            if self._jobs and not (after_job and self._pairs):
+                job = self._jobs.popleft()
+                self._job_tokens -= job.tokens
+                self._queue_changed()
+                return job
+            batch, expired = self._pairs.take(self.max_batch_tokens, time.monotonic())
+            self._queue_changed()
+        if expired:
+            self._metrics.dropped.labels("deadline").inc(len(expired))
+            self._deliver(expired, [faults.deadline_passed()] * len(expired))
+        return batch
+
+    def _run_job(self, job: Job[Any]) -> None:
+        try:
+            if job.expires_at_s <= time.monotonic():
+                self._metrics.dropped.labels("deadline").inc()
+                raise faults.deadline_passed()
+            result = job.run()
+        except Exception as error:  # whoever asked for the job gets it; the thread lives on
+            self._post(job.fail, error)
+        else:
+            self._post(job.succeed, result)
+
+    def _run_pairs(self, batch: Sequence[Entry]) -> None:
+        started_s = time.monotonic()
+        results: Sequence[Any]
+        try:
+            results, tokens = self._run_batch(batch)
+        except Exception as error:  # this batch's callers get it; the thread lives on
+            log.exception("the forward pass of %d pairs failed", len(batch))
+            self._metrics.forward_failures.inc()
+            results = [faults.forward_failed(error)] * len(batch)
+        else:
+            seconds = time.monotonic() - started_s
+            self._metrics.observe_batch(batch, tokens, started_s, seconds)
+            rate = (tokens.computed + tokens.shared) / max(seconds, 1e-6)
+            self._tokens_per_s += (rate - self._tokens_per_s) * (0.2 if self._tokens_per_s else 1.0)
+        self._deliver(batch, results)
+
+    def _deliver(self, entries: Sequence[Entry], results: Sequence[Any]) -> None:
+        self._post(_settle, entries, results)
+
+    def _post(self, callback: Callable[..., None], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the event loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+
+def _settle(entries: Sequence[Entry], results: Sequence[Any]) -> None:
+    for entry, result in zip(entries, results, strict=True):
+        entry.settle(entry.index, result)
+
+
+class BatcherMetrics:
+    """What the batcher counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.queue_tokens = Gauge("rewardplane_queue_tokens", "Tokens that wait for a forward pass", registry=registry)
+        self._queue_wait = Histogram(
+            "rewardplane_queue_wait_seconds", "From a pair's arrival to the start of its forward pass",
+            buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        self._batch_tokens = Histogram(
+            "rewardplane_batch_tokens", "Tokens of a forward pass, each shared prefix once",
+            buckets=POWERS_OF_TWO, registry=registry,
+        )  # fmt: skip
+        self._batch_pairs = Histogram(
+            "rewardplane_batch_pairs",
+            "Pairs of a forward pass",
+            buckets=POWERS_OF_TWO[:11],
+            registry=registry,
+        )
+        self._forward = Histogram(
+            "rewardplane_forward_seconds", "Duration of a forward pass", buckets=SECONDS, registry=registry
+        )
+        self._tokens = Counter(
+            "rewardplane_tokens_total", "Tokens of pairs: computed, saved by sharing, or filler of the row",
+            ["kind"], registry=registry,
+        )  # fmt: skip
+        self.dropped = Counter(
+            "rewardplane_dropped_total", "Pairs and jobs that were accepted but got no result", ["reason"],
+            registry=registry,
+        )  # fmt: skip
+        self.forward_failures = Counter(
+            "rewardplane_forward_failures_total", "Forward passes that raised an error", registry=registry
+        )
+        for kind in ("computed", "shared", "filler"):
+            self._tokens.labels(kind)
+        for reason in ("deadline", "caller_gone", "call_failed"):
+            self.dropped.labels(reason)
+
+    def count_dropped(self, n: int, work: Call | Job[Any]) -> None:
+        if work.expires_at_s <= time.monotonic():
+            reason = "deadline"
+        else:
+            reason = "caller_gone" if work.done.cancelled() else "call_failed"
+        self.dropped.labels(reason).inc(n)
+
+    def observe_batch(self, batch: Sequence[Entry], tokens: RowTokens, started_s: float, seconds: float) -> None:
+        for entry in batch:
+            self._queue_wait.observe(started_s - entry.queued_at_s)
+        self._batch_tokens.observe(tokens.computed)
+        self._batch_pairs.observe(len(batch))
+        self._forward.observe(seconds)
+        self._tokens.labels("computed").inc(tokens.computed)
+        self._tokens.labels("shared").inc(tokens.shared)
+        self._tokens.labels("filler").inc(tokens.filler)

@@ -1,0 +1,57 @@
+"""The settings of a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+
+class ServerConfig(BaseModel):
+    """Where a server listens, how it computes, and how much it accepts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    """Address to listen on, for gRPC and for metrics; 0.0.0.0 or [::] for every interface."""
+    port: NonNegativeInt = 0
+    """Port of gRPC; 0 is any free one."""
+    metrics_port: NonNegativeInt = 0
+    """Port of Prometheus metrics over HTTP (/metrics); 0 is any free one."""
+    port_file: Path | None = None
+    """Gets the bound ports as JSON, {"port": ..., "metrics_port": ...}, once the model serves."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Compute type. bfloat16 is about twice as fast; scores then move by 2e-3 to 7e-3 with the batch."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: PositiveInt | None = None
+    """CPU threads of one forward pass; None is every core that the process may use."""
+
+    max_pair_tokens: PositiveInt | None = None
+    """The most tokens of question plus answer; never more than the model's positions allow, which None is."""
+    max_request_pairs: PositiveInt = 256
+    max_request_bytes: PositiveInt = 64 << 20
+    max_batch_tokens: PositiveInt | None = None
+    """Tokens in one forward pass; None is 1024 on CPU (more leaves its caches) and 32768 on CUDA."""
+    max_queue_tokens: PositiveInt | None = None
+    """Tokens that may wait; beyond, callers are told to come again. None is 128 batches."""
+    max_generation_rows: PositiveInt = 64
+    """Answers sampled side by side; scoring waits for at most one such block."""
+
+    drain_seconds: NonNegativeFloat = 30.0
+    """How long calls in flight may take to finish after SIGTERM."""
+    follow_seconds: PositiveFloat | None = None
+    """How often to look for a newer checkpoint in the model directory; None never looks."""
+    reference: str | None = None
+    """HOST:PORT of the reference server; a policy's score is then kl_coef * (log pi - log pi_SFT)."""
+    kl_coef: PositiveFloat = 1.0
+    """beta of the implicit reward."""
+
+    @property
+    def batch_tokens(self) -> int:
+        return self.max_batch_tokens or (1024 if self.device == "cpu" else 32768)
+
+    @property
+    def queue_tokens(self) -> int:
+        return self.max_queue_tokens or 128 * self.batch_tokens

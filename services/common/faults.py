@@ -1,0 +1,160 @@
+"""How a call fails: exceptions with a gRPC code and a reason, and the google.rpc.Status that they become.
+
+Handlers raise the exceptions of `rewardplane.errors`, the same that clients raise from what arrives. The
+reasons are listed, with what a caller should do, in docs/serving.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from rewardplane.errors import (
+    ERROR_DOMAIN,
+    DeadlineExceeded,
+    InvalidRequest,
+    QuotaExceeded,
+    RewardplaneError,
+    ServerFault,
+    Unavailable,
+    Unimplemented,
+)
+
+Fault = RewardplaneError
+"""What a handler raises; `.code`, `.reason` and `.message` go to the caller."""
+
+REASONS = (
+    "LOADING",
+    "DRAINING",
+    "QUEUE_FULL",
+    "DEADLINE_PASSED",
+    "INVALID_PAIRS",
+    "INVALID_QUESTIONS",
+    "INVALID_TEMPERATURE",
+    "INVALID_COUNT",
+    "TOO_MANY_PAIRS",
+    "TOKENIZER_FINGERPRINT_REQUIRED",
+    "TOKENIZER_MISMATCH",
+    "CHECKPOINT_DIGEST_MISMATCH",
+    "CAPABILITY_NOT_SERVED",
+    "REFERENCE_UNAVAILABLE",
+    "REFERENCE_FAILED",
+    "NON_FINITE_SCORE",
+    "FORWARD_FAILED",
+    "UNEXPECTED",
+)
+"""Every ErrorInfo.reason that a server sends."""
+
+Violation = tuple[str, str]
+"""A field of the request ("pairs[3]") and what is wrong with it."""
+
+MAX_VIOLATIONS_BYTES = 5000
+"""gRPC refuses trailing metadata above 8 KiB unless a client asks for more, and the whole status must fit."""
+
+_FRAMING_BYTES = 3  # tag and length of a field of up to 16 KiB
+MAX_NAMED_IN_MESSAGE = 4
+
+
+class InvalidFields(InvalidRequest):
+    """A request with bad fields; all of them are named, not only the first."""
+
+    def __init__(self, violations: Sequence[Violation], *, reason: str) -> None:
+        named = "; ".join(f"{field}: {what}" for field, what in violations[:MAX_NAMED_IN_MESSAGE])
+        more = len(violations) - MAX_NAMED_IN_MESSAGE
+        super().__init__(named + (f"; and {more} more" if more > 0 else ""), reason=reason)
+        self.violations = tuple(violations)
+
+
+def invalid_field(field: str, what: str, *, reason: str) -> InvalidFields:
+    return InvalidFields([(field, what)], reason=reason)
+
+
+def loading(model: str) -> Unavailable:
+    return Unavailable(f"{model} is still being loaded", reason="LOADING", retry_after_s=2.0)
+
+
+def draining(model: str) -> Unavailable:
+    return Unavailable(
+        f"this server of {model} is shutting down: ask another replica", reason="DRAINING", retry_after_s=1.0
+    )
+
+
+def queue_full(queued_tokens: int, limit: int, retry_after_s: float) -> Unavailable:
+    return Unavailable(
+        f"the queue holds {queued_tokens} tokens and takes at most {limit}; it is empty in about {retry_after_s:.1f} s",
+        reason="QUEUE_FULL",
+        retry_after_s=retry_after_s,
+    )
+
+
+def deadline_passed() -> DeadlineExceeded:
+    return DeadlineExceeded("the deadline passed in the queue, before the forward pass", reason="DEADLINE_PASSED")
+
+
+def non_finite(index: int, what: str) -> ServerFault:
+    return ServerFault(
+        f"pairs[{index}]: the model's {what} is not finite (NaN or infinite); it is not sent. "
+        "The weights overflow on this input: try --dtype float32",
+        reason="NON_FINITE_SCORE",
+    )
+
+
+def forward_failed(error: Exception) -> ServerFault:
+    return ServerFault(
+        f"the forward pass failed with {type(error).__name__}; the server's log has the details",
+        reason="FORWARD_FAILED",
+    )
+
+
+def not_served(capability: str, role: str) -> Unimplemented:
+    return Unimplemented(
+        f"this is a {role} server, which has no {capability}; docs/serving.md says which role has",
+        reason="CAPABILITY_NOT_SERVED",
+    )
+
+
+def unexpected() -> ServerFault:
+    return ServerFault("the server failed; its log has the details", reason="UNEXPECTED")
+
+
+def to_status(fault: Fault) -> status_pb2.Status:
+    """The status of a failed call: one ErrorInfo, and BadRequest or RetryInfo where they apply."""
+    details: list[Message] = []
+    if fault.reason:
+        details.append(error_details_pb2.ErrorInfo(reason=fault.reason, domain=ERROR_DOMAIN))
+    if isinstance(fault, InvalidFields):
+        details.append(_bad_request(fault.violations))
+    if isinstance(fault, (Unavailable, QuotaExceeded)) and fault.retry_after_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(fault.retry_after_s * 1e9))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status_pb2.Status(
+        code=fault.code.value[0], message=fault.message, details=[_packed(detail) for detail in details]
+    )
+
+
+def _packed(detail: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed
+
+
+def _bad_request(violations: Sequence[Violation]) -> error_details_pb2.BadRequest:
+    """Every violation by its field, and with its description while that fits."""
+    named: list[error_details_pb2.BadRequest.FieldViolation] = []
+    left = MAX_VIOLATIONS_BYTES
+    for field, _ in violations:
+        named.append(error_details_pb2.BadRequest.FieldViolation(field=field))
+        left -= named[-1].ByteSize() + _FRAMING_BYTES
+        if left < 0:
+            named.pop()
+            break
+    for violation, (_, what) in zip(named, violations, strict=False):
+        left -= len(what.encode()) + _FRAMING_BYTES
+        if left < 0:
+            break
+        violation.description = what
+    return error_details_pb2.BadRequest(field_violations=named)

@@ -1,0 +1,51 @@
+"""Loads a model so that the first caller finds it right and warm."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rewardplane.modeling.checkpoint import BadCheckpoint
+from rewardplane.wire import TokenPair
+
+from .config import ServerConfig
+from .info import pair_limit
+from .role import Role
+from .self_check import self_check
+from .served_model import ServedModel
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load_served(role: Role, directory: Path, config: ServerConfig) -> ServedModel:
+    """Loads, checks and warms a model up. Raises BadCheckpoint, naming it, when it cannot be served."""
+    started_s = time.monotonic()
+    log.info("loading %s", directory)
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise BadCheckpoint(f"{directory} cannot be loaded on cuda: torch finds no CUDA device")
+    model = role.load(directory, DTYPES[config.dtype], config.device)
+    kind = model.loaded.manifest.kind
+    if kind not in role.checkpoint_kinds:
+        raise BadCheckpoint(f"{directory} is a {kind} checkpoint, which is not served as {role.name}")
+    self_check(model)
+    _warm_up(model, config)
+    log.info("loaded %s from %s in %.1f s", model.version.model_name, directory, time.monotonic() - started_s)
+    return model
+
+
+def _warm_up(model: ServedModel, config: ServerConfig) -> None:
+    """One batch of the largest size: kernels are compiled, memory is taken, and out of memory shows now."""
+    ids = np.random.default_rng(0).integers(model.encoder.vocabulary_size, size=config.batch_tokens, dtype=np.int32)
+    room = pair_limit(model, config)
+    pairs = [
+        TokenPair(part[:1], part[1:])
+        for start in range(0, len(ids), room)
+        if len(part := ids[start : start + room]) > 1
+    ]
+    model.forward(pairs)

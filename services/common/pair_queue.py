@@ -1,0 +1,144 @@
+"""The queue of a server: pairs of all callers, bounded in tokens, cut into batches by packed tokens."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardplane.modeling.packing import MIN_SHARED_TOKENS
+from rewardplane.wire import TokenPair
+
+LOOK_AHEAD = 32
+"""How many pairs that do not fit are passed over, in search of one that does, before a batch is closed."""
+
+
+@dataclass(eq=False)
+class Entry:
+    """One pair that waits."""
+
+    pair: TokenPair
+    temperature: float
+    expires_at_s: float
+    """On the clock of time.monotonic; infinity for no deadline."""
+    queued_at_s: float
+    index: int
+    """The pair's place in its request."""
+    settle: Callable[[int, Any], None]
+    """Takes the index and the result, on the event loop."""
+    sequence: NDArray[np.int32] = field(init=False)
+    """Question and answer, int32[Q + A]."""
+    question: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sequence = np.concatenate([self.pair.question_ids, self.pair.answer_ids])
+        self.question = self.pair.question_ids.tobytes()
+
+    @property
+    def tokens(self) -> int:
+        return len(self.sequence)
+
+
+class PairQueue:
+    """First in, first out, but pairs with the question of one that is taken come along.
+
+    The oldest entry is in every batch, so nothing starves: what has n entries before it waits for at most n
+    batches. Not thread-safe; the batcher holds its lock.
+    """
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self._entries: dict[Entry, None] = {}  # in order of arrival
+        self._by_question: dict[bytes, dict[Entry, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, entry: Entry) -> None:
+        self._entries[entry] = None
+        self._by_question.setdefault(entry.question, {})[entry] = None
+        self.tokens += entry.tokens
+
+    def remove(self, entry: Entry) -> bool:
+        """Says whether the entry was still waiting."""
+        if entry not in self._entries:
+            return False
+        del self._entries[entry]
+        siblings = self._by_question[entry.question]
+        del siblings[entry]
+        if not siblings:
+            del self._by_question[entry.question]
+        self.tokens -= entry.tokens
+        return True
+
+    def take(self, max_tokens: int, now_s: float) -> tuple[list[Entry], list[Entry]]:
+        """Takes the next batch out of the queue, and what is past its deadline: (batch, expired).
+
+        The batch is of one temperature, and has at most `max_tokens` tokens when packed, or one pair.
+        """
+        row = PackedRow()
+        batch: list[Entry] = []
+        expired: list[Entry] = []
+        passed_over = 0
+        for entry in self._in_turn():
+            if entry.expires_at_s <= now_s:
+                expired.append(entry)
+            elif not batch or (
+                entry.temperature == batch[0].temperature
+                and row.added_tokens(entry.sequence) <= max_tokens - row.tokens
+            ):
+                row.add(entry.sequence)
+                batch.append(entry)
+            else:
+                passed_over += 1
+                if passed_over > LOOK_AHEAD or row.tokens >= max_tokens:
+                    break
+        for entry in (*batch, *expired):
+            self.remove(entry)
+        return batch, expired
+
+    def _in_turn(self) -> Iterator[Entry]:
+        """Every entry once: the oldest, its siblings (same question), the next oldest, its siblings..."""
+        seen: set[Entry] = set()
+        for entry in self._entries:
+            if entry in seen:
+                continue
+            for sibling in self._by_question[entry.question]:
+                seen.add(sibling)
+                yield sibling
+
+
+class PackedRow:
+    """Counts the tokens of a packed row while it grows: each common prefix once."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self._keys: list[bytes] = []  # sorted; big-endian, so that bytes sort as tokens do
+        self._sequences: list[NDArray[np.int32]] = []
+
+    def added_tokens(self, sequence: NDArray[np.int32]) -> int:
+        """What the row would grow by. In sorted order the longest common prefix is with a neighbor."""
+        at = bisect_left(self._keys, _key(sequence))
+        shared = max((_common(sequence, other) for other in self._sequences[max(0, at - 1) : at + 1]), default=0)
+        return len(sequence) - (shared if shared >= MIN_SHARED_TOKENS else 0)
+
+    def add(self, sequence: NDArray[np.int32]) -> None:
+        self.tokens += self.added_tokens(sequence)
+        key = _key(sequence)
+        at = bisect_left(self._keys, key)
+        self._keys.insert(at, key)
+        self._sequences.insert(at, sequence)
+
+
+def _key(sequence: NDArray[np.int32]) -> bytes:
+    return sequence.astype(">u4").tobytes()
+
+
+def _common(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
+    n = min(len(a), len(b))
+    differs = a[:n] != b[:n]
+    return int(differs.argmax()) if differs.any() else n

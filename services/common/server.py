@@ -1,0 +1,203 @@
+"""Assembles a server: gRPC on one port, Prometheus metrics on another, one model behind both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+from rewardplane.modeling.checkpoint import BadCheckpoint
+
+from ..policy.implicit_reward import Reference
+from ..roles import ROLES, services_of
+from .config import ServerConfig
+from .engine import Engine
+from .follow import find_checkpoint, follow
+from .interceptors import CallInterceptor
+from .kserve import add_kserve
+from .loading import load_served
+
+log = logging.getLogger(__name__)
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+HEALTH_SERVICE = "grpc.health.v1.Health"
+KSERVE_SERVICE = "inference.GRPCInferenceService"
+SEND_S = 2.0
+"""How long answers that are computed may take to leave, once all calls are answered."""
+CONNECTION_AGE_MS = 60_000
+"""Connections are told to reconnect after this, so that clients find new replicas; calls on them finish."""
+
+
+class Server:
+    """A server from the opening of its ports to its end. Made on the event loop that runs it."""
+
+    def __init__(self, role: str, model_dir: Path, config: ServerConfig) -> None:
+        if config.reference and role != "policy":
+            raise ValueError(f"a reference is given, but a {role} server has no use for one; a policy has")
+        self.config = config
+        self.model_dir = Path(model_dir)
+        self.registry = CollectorRegistry()
+        self.role = ROLES[role]
+        self._reference = Reference(config.reference) if config.reference else None
+        reference_sums = self._reference.sums if self._reference else None
+        name = self.model_dir.resolve().name
+        self.engine = Engine(self.role, config, name, self.registry, reference_sums)
+        self._info = Gauge(
+            "rewardplane_model_info", "What is served; always 1", ["role", "model_name", "dtype"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._policy_version = Gauge(
+            "rewardplane_policy_version", "PPO updates behind the weights", registry=self.registry
+        )
+        self._load_seconds = Gauge(
+            "rewardplane_model_load_seconds",
+            "Duration of the last load, check and warm-up",
+            registry=self.registry,
+        )
+        self._load_failures = Counter(
+            "rewardplane_model_load_failures_total", "Checkpoints that could not replace the one that serves",
+            registry=self.registry,
+        )  # fmt: skip
+        self._following: asyncio.Task[None] | None = None
+        self._health = HealthServicer()
+        self._grpc = grpc.aio.server(interceptors=[CallInterceptor(role, self.registry)], options=_options(config))
+        self._add_servicers()
+
+    @property
+    def health_names(self) -> list[str]:
+        """What health checks may ask for; "" is the server as a whole."""
+        return ["", *(service.name for service in services_of(self.role)), KSERVE_SERVICE]
+
+    def _add_servicers(self) -> None:
+        for service in services_of(self.role):
+            service.add(service.servicer(self.engine), self._grpc)
+        add_kserve(self._grpc, self.engine)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        names = (*self.health_names[1:], HEALTH_SERVICE, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._grpc)
+
+    async def open(self) -> None:
+        """Opens both ports; health is answered, and says NOT_SERVING. Raises OSError when a port is taken."""
+        await self._set_health(NOT_SERVING)
+        address = f"{self.config.host}:{self.config.port}"
+        try:
+            self.port = self._grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: is another server there?") from error
+        try:
+            self._metrics_server, _ = start_http_server(
+                self.config.metrics_port, self.config.host.strip("[]"), self.registry
+            )
+        except OSError as error:
+            raise OSError(f"cannot serve metrics on port {self.config.metrics_port}: {error.strerror}") from error
+        self.metrics_port = self._metrics_server.server_port
+        await self._grpc.start()
+
+    async def load(self) -> None:
+        """Loads the model, then says SERVING. Raises BadCheckpoint."""
+        directory = find_checkpoint(self.model_dir)
+        started_s = time.monotonic()
+        await self.engine.load(lambda: load_served(self.role, directory, self.config))
+        self._loaded(started_s)
+        await self._set_health(SERVING)
+        if self.config.follow_seconds:
+            following = follow(self.model_dir, directory, self.config.follow_seconds, self.replace_model)
+            self._following = asyncio.create_task(following)
+        if self.config.port_file:
+            ports = {"port": self.port, "metrics_port": self.metrics_port}
+            _write_whole(self.config.port_file, json.dumps(ports))
+
+    def describe(self) -> str:
+        """One line for whoever started the server."""
+        version = self.engine.model_version()
+        return (
+            f"serving {version.model_name} as {self.role.name} ({', '.join(sorted(self.role.capabilities))}) "
+            f"on {self.config.host}:{self.port}, digest {version.checkpoint_digest}, "
+            f"metrics on http://{self.config.host}:{self.metrics_port}/metrics"
+        )
+
+    async def replace_model(self, directory: Path) -> None:
+        """Loads another checkpoint beside the one that serves, and swaps them between two batches.
+
+        Raises BadCheckpoint, and then goes on with the old one.
+        """
+        started_s = time.monotonic()
+        try:
+            model = await asyncio.to_thread(load_served, self.role, directory, self.config)
+            self.engine.replace(model)
+        except BadCheckpoint:
+            self._load_failures.inc()
+            raise
+        self._loaded(started_s)
+
+    async def stop(self) -> None:
+        """Drains: says NOT_SERVING at once, refuses new calls, lets calls in flight finish in their time."""
+        if self._following:
+            self._following.cancel()
+        await self._health.enter_graceful_shutdown()
+        drained = await self.engine.drain(self.config.drain_seconds)
+        if not drained:
+            log.warning("calls in flight after %.0f s are cut off", self.config.drain_seconds)
+        await self._grpc.stop(SEND_S if drained else 0)
+        await self.engine.stop()
+        if self._reference:
+            await self._reference.close()
+        await asyncio.to_thread(self._metrics_server.shutdown)
+        self._metrics_server.server_close()
+
+    def _loaded(self, started_s: float) -> None:
+        model = self.engine.model
+        self._info.clear()
+        self._info.labels(self.role.name, model.version.model_name, self.config.dtype).set(1)
+        self._policy_version.set(model.version.policy_version)
+        self._load_seconds.set(time.monotonic() - started_s)
+
+    async def _set_health(self, status: Any) -> None:
+        for name in self.health_names:
+            await self._health.set(name, status)
+
+
+@asynccontextmanager
+async def running_server(role: str, model_dir: Path | str, config: ServerConfig | None = None) -> AsyncIterator[Server]:
+    """A server that serves; `.port` and `.metrics_port` are the bound ones. Drains at the end.
+
+    Raises BadCheckpoint and OSError.
+    """
+    server = Server(role, Path(model_dir), config or ServerConfig())
+    await server.open()
+    try:
+        await server.load()
+        yield server
+    finally:
+        await server.stop()
+
+
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", config.max_request_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),  # else a second server on the port would start, and take half of the calls
+        ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
+        ("grpc.max_connection_age_grace_ms", 600_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 0),  # else clients that ping are sent away with "too_many_pings"
+    ]
+
+
+def _write_whole(path: Path, content: str) -> None:
+    staging = path.with_name(f".{path.name}.tmp")
+    staging.write_text(content)
+    staging.replace(path)

@@ -1,0 +1,97 @@
+"""What a request may hold. All of it is checked before any of it is computed, and every bad pair is named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardplane.modeling.encoding import PairEncoder, UnencodablePair
+from rewardplane.wire import MalformedPair, Pair, Question, TokenPair
+
+from . import faults
+
+Ids = NDArray[np.int32]
+Encoded = TypeVar("Encoded")
+
+
+def encode_pairs(pairs: Sequence[Pair | MalformedPair], encoder: PairEncoder, max_pair_tokens: int) -> list[TokenPair]:
+    """Token ids of every pair. Raises InvalidFields with one violation for each pair that is malformed
+    already, cannot be encoded, or is too long."""
+
+    def encode(pair: Pair) -> TokenPair:
+        encoded = encoder.encode(pair)
+        n = len(encoded.question_ids) + len(encoded.answer_ids)
+        if n > max_pair_tokens:
+            raise UnencodablePair(f"has {n} tokens; at most {max_pair_tokens} are accepted (ModelInfo.max_pair_tokens)")
+        return encoded
+
+    return _encode_all("pairs", pairs, encode)
+
+
+def encode_questions(
+    questions: Sequence[Question | MalformedPair],
+    encoder: PairEncoder,
+    max_pair_tokens: int,
+    max_answer_tokens: int,
+) -> list[Ids]:
+    """Token ids of every question, with room for the answer. Raises InvalidFields as `encode_pairs`."""
+
+    def encode(question: Question) -> Ids:
+        if isinstance(question, np.ndarray):
+            # A question's ids are checked as those of a pair; its own first token stands in for an answer.
+            ids = encoder.encode(TokenPair(question, question[:1])).question_ids
+        else:
+            ids = encoder.encode_question(question)
+        if len(ids) + max_answer_tokens > max_pair_tokens:
+            raise UnencodablePair(
+                f"has {len(ids)} tokens and max_answer_tokens is {max_answer_tokens}; together at most "
+                f"{max_pair_tokens} are accepted (ModelInfo.max_pair_tokens)"
+            )
+        return ids
+
+    return _encode_all("questions", questions, encode)
+
+
+def _encode_all(field: str, given: Sequence[Any], encode: Callable[[Any], Encoded]) -> list[Encoded]:
+    encoded: list[Encoded] = []
+    violations: list[faults.Violation] = []
+    for i, one in enumerate(given):
+        try:
+            if isinstance(one, MalformedPair):
+                raise one
+            encoded.append(encode(one))
+        except (MalformedPair, UnencodablePair) as error:
+            violations.append((f"{field}[{i}]", str(error)))
+    if violations:
+        raise faults.InvalidFields(violations, reason=f"INVALID_{field.upper()}")
+    return encoded
+
+
+def check_count(field: str, n: int, limit: int) -> None:
+    """Raises InvalidFields (TOO_MANY_PAIRS)."""
+    if n > limit:
+        raise faults.invalid_field(
+            field,
+            f"makes {n} pairs; at most {limit} are accepted in a request (ModelInfo.max_request_pairs): split it",
+            reason="TOO_MANY_PAIRS",
+        )
+
+
+def check_temperature(temperature: float, *, greedy_is_allowed: bool = False) -> None:
+    """Raises InvalidFields (INVALID_TEMPERATURE)."""
+    if math.isfinite(temperature) and (temperature > 0 or (greedy_is_allowed and temperature == 0)):
+        return
+    allowed = "0 (greedy) or above" if greedy_is_allowed else "above 0"
+    raise faults.invalid_field(
+        "temperature", f"is {temperature}; it must be finite and {allowed}", reason="INVALID_TEMPERATURE"
+    )
+
+
+def check_at_least_one(field: str, value: int) -> None:
+    """Raises InvalidFields (INVALID_COUNT)."""
+    if value < 1:
+        raise faults.invalid_field(field, f"is {value}; it must be at least 1", reason="INVALID_COUNT")

@@ -1,0 +1,1 @@
+"""A policy checkpoint: scores, log-probs and answers."""

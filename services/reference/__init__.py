@@ -1,0 +1,1 @@
+"""The frozen SFT reference: log-probs of given answers."""

@@ -1,0 +1,1 @@
+"""The reward model: one scalar for each question and answer."""

@@ -1,0 +1,348 @@
+"""Reward-model training: the packed tree learns what expanded pairs learn, and what is saved is what is served."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from rewardplane.trainer.config import parse_config
+from rewardplane.trainer.data import BadData, RankedAnswers, read_ranked
+from rewardplane.trainer.progress import read_metrics
+from rewardplane.trainer.reward.config import RewardConfig
+from rewardplane.trainer.reward.evaluate import evaluate, group_scores
+from rewardplane.trainer.reward.groups import Group, encode_groups, shuffle_ranks
+from rewardplane.trainer.reward.head import load_backbone, padding_token
+from rewardplane.trainer.reward.train import accumulate, epoch_batches, run_reward
+from tiny_models import FAMILIES, make_model, make_tokenizer, save_tiny
+from torch import Tensor
+from torch.testing import assert_close
+
+from rewardplane.modeling.models import load_causal_model, load_reward_model, prepare, score, score_head
+from rewardplane.modeling.packing import packed_length
+from rewardplane.wire import TextPair, TokenPair
+
+GOOD, BAD = ["good", "see it again", "hoped"], ["long", "end", "not"]
+ANSWERS = [f"The film was {word}{mark}" for word in [*GOOD, *BAD] for mark in (".", "!", ", and so on")]
+
+
+def ragged_groups(ranks: Sequence[Sequence[int | None]], seed: int = 3) -> list[Group]:
+    """Random ids: questions of 20 or more tokens, so that trees share them; answers of 1 to 12 tokens."""
+    rng = np.random.default_rng(seed)
+    groups = []
+    for own in ranks:
+        question = rng.integers(3, 300, rng.integers(20, 30), np.int32)
+        pairs = tuple(TokenPair(question, rng.integers(3, 300, rng.integers(1, 13), np.int32)) for _ in own)
+        groups.append(Group(pairs, tuple(own), packed_length(pairs)))
+    return groups
+
+
+RANKS: list[list[int | None]] = [[0, 1], list(range(9)), [2, 0, None, 1], [1, 1, 0], [5, 5], [0, None]]
+
+
+def one_by_one(model: Any, pairs: Sequence[TokenPair]) -> Tensor:  # [n]
+    """transformers' own classifier, a row at a time: nothing packed, shared or padded."""
+    rows = [np.concatenate([pair.question_ids, pair.answer_ids]).astype(np.int64) for pair in pairs]
+    return torch.cat([model(input_ids=torch.from_numpy(row)[None]).logits[0] for row in rows])
+
+
+def expanded_loss(model: Any, groups: Sequence[Group]) -> Tensor:
+    """Every comparison a forward of its own, as trainers do that know pairs only."""
+    means = []
+    for group in groups:
+        losses = []
+        for better, own in enumerate(group.ranks):
+            for worse, other in enumerate(group.ranks):
+                if own is not None and other is not None and own < other:
+                    first, second = one_by_one(model, [group.pairs[better], group.pairs[worse]])
+                    losses.append(-F.logsigmoid(first - second))
+        if losses:
+            means.append(torch.stack(losses).mean())
+    return torch.stack(means).mean()
+
+
+def gradients(model: Any) -> dict[str, Tensor]:
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def relative_difference(ours: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """Norm of the difference of two whole gradients, as a share of the second's norm."""
+    assert ours.keys() == expected.keys()
+    squared = sum((ours[name] - gradient).square().sum() for name, gradient in expected.items())
+    norm = sum(gradient.square().sum() for gradient in expected.values())
+    return math.sqrt(squared / norm)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES])
+def test_packed_tree_gives_the_gradient_of_expanded_pairs(family: str) -> None:
+    # transformers computes RMSNorm in float32 whatever the model's type; LayerNorm keeps float64.
+    exact = family in ("gpt2", "gpt_neox")
+    groups = ragged_groups(RANKS)
+    model = make_model("reward", family).double()
+    loss = expanded_loss(model, groups)
+    loss.backward()
+    expected = gradients(model)
+    prepare(model)
+    ours = accumulate(model, groups, 10_000, "float32")
+    assert ours.loss == pytest.approx(loss.item(), rel=1e-12 if exact else 1e-7)
+    assert relative_difference(gradients(model), expected) < (1e-12 if exact else 1e-6)
+
+
+def test_a_question_and_nine_answers_cost_the_question_once() -> None:
+    group = ragged_groups([list(range(9))])[0]
+    question = len(group.pairs[0].question_ids)
+    assert group.num_tokens == question + sum(len(pair.answer_ids) for pair in group.pairs)
+
+
+@pytest.mark.parametrize("micro_batch_tokens", [1, 60, 150])
+def test_micro_batches_of_any_size_give_the_gradient_of_the_batch(micro_batch_tokens: int) -> None:
+    groups = ragged_groups(RANKS)
+    model = make_model("reward").double()
+    prepare(model)
+    whole = accumulate(model, groups, 10_000, "float32")
+    expected = gradients(model)
+    cut = accumulate(model, groups, micro_batch_tokens, "float32")
+    assert cut.loss == pytest.approx(whole.loss, rel=1e-12)
+    assert cut.accuracy == whole.accuracy
+    for name, gradient in gradients(model).items():
+        assert_close(gradient, expected[name], rtol=1e-9, atol=1e-12)
+
+
+def test_order_of_questions_and_answers_changes_nothing() -> None:
+    groups = ragged_groups(RANKS)
+    model = make_model("reward").double()
+    prepare(model)
+    expected = accumulate(model, groups, 100, "float32").loss
+    turned = [replace(g, pairs=g.pairs[::-1], ranks=g.ranks[::-1]) for g in reversed(groups)]
+    assert accumulate(model, turned, 100, "float32").loss == pytest.approx(expected, rel=1e-12)
+
+
+def test_groups_are_never_split_between_steps() -> None:
+    groups = ragged_groups([[0, 1]] * 10)
+    config = ranked_config(Path(), batch_questions=4)
+    for epoch in range(2):
+        batches = epoch_batches(groups, config, epoch)
+        assert [len(batch) for batch in batches] == [4, 4, 2]
+        assert {id(group) for batch in batches for group in batch} == {id(group) for group in groups}
+    assert epoch_batches(groups, config, 0) == epoch_batches(groups, config, 0) != epoch_batches(groups, config, 1)
+
+
+def test_new_head_is_normal_with_the_papers_spread(tmp_path: Path) -> None:
+    # 1 / sqrt(4095 + 1) = 1/64. The spread of 4,095 draws is off by 1/sqrt(2 * 4095) = 1.1 % (one sigma).
+    save_tiny(
+        tmp_path / "sft", "sft",
+        hidden_size=4095, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1,
+        head_dim=8,
+    )  # fmt: skip
+    head = score_head(load_backbone(tmp_path / "sft", torch.device("cpu"), seed=0).model)
+    assert head.weight.dtype == torch.float32
+    assert head.weight.std().item() == pytest.approx(1 / 64, rel=0.05)
+    assert abs(head.weight.mean().item()) < 4 / 64 / 64
+
+
+@pytest.mark.parametrize("family", [*FAMILIES])
+def test_trunk_is_the_sft_models_and_the_seed_decides_the_head(tmp_path: Path, family: str) -> None:
+    save_tiny(tmp_path / "sft", "sft", family)
+    causal = load_causal_model(tmp_path / "sft", torch.float32)
+    first, again, other = (load_backbone(tmp_path / "sft", torch.device("cpu"), seed=seed).model for seed in (1, 1, 2))
+    for name, weight in causal.model.base_model.state_dict().items():
+        assert torch.equal(first.base_model.state_dict()[name], weight), name
+    assert torch.equal(score_head(first).weight, score_head(again).weight)
+    assert not torch.equal(score_head(first).weight, score_head(other).weight)
+
+
+def test_training_a_reward_model_again_keeps_its_head(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "reward", "reward", seed=4)
+    loaded = load_backbone(tmp_path / "reward", torch.device("cpu"), seed=0)
+    trained = load_reward_model(tmp_path / "reward", torch.float32)
+    assert torch.equal(score_head(loaded.model).weight, score_head(trained.model).weight)
+
+
+def test_padding_token_is_never_a_stop_token() -> None:
+    tokenizer = make_tokenizer()  # <s> 0, </s> 1, <pad> 2
+    assert padding_token(tokenizer, (1,)) == 2
+    tokenizer.pad_token = "</s>"
+    assert padding_token(tokenizer, (1,)) == 0
+    assert padding_token(tokenizer, (0, 1)) == 2
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def film_rows(n: int, seed: int) -> list[dict[str, Any]]:
+    """Rankings that one word decides."""
+    rng = np.random.default_rng(seed)
+    drawn = [[ANSWERS[i] for i in rng.choice(len(ANSWERS), 4, replace=False)] for _ in range(n)]
+    return [
+        {"question": "Was it good?", "answers": own, "ratings": [float(any(w in a for w in GOOD)) for a in own]}
+        for own in drawn
+    ]
+
+
+def ranked_config(directory: Path, **changes: Any) -> RewardConfig:
+    settings: dict[str, Any] = {
+        "output": str(directory / "run"),
+        "model": {"path": str(directory / "sft")},
+        "data": {"train": str(directory / "train.jsonl"), "heldout": str(directory / "heldout.jsonl")},
+        "optimizer": {"learning_rate": 3e-3},
+        "batch_questions": 8,
+        "micro_batch_tokens": 512,
+    }
+    return parse_config({**settings, **changes}, RewardConfig, "test")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A directory with an SFT model and rankings."""
+    save_tiny(tmp_path / "sft", "sft", initializer_range=0.02)
+    write_rows(tmp_path / "train.jsonl", film_rows(96, seed=0))
+    write_rows(tmp_path / "heldout.jsonl", film_rows(24, seed=1))
+    return tmp_path
+
+
+def test_learns_rankings_and_saves_what_is_served(run: Path) -> None:
+    result = run_reward(ranked_config(run, epochs=2, evaluate_every=6))
+    assert result.heldout is not None
+    assert result.heldout.accuracy > 0.95
+    metrics = read_metrics(run / "run")
+    assert next(row["update"] for row in metrics if "heldout_accuracy" in row) == 5
+    assert metrics[-1]["heldout_accuracy"] == result.heldout.accuracy
+    assert result.manifest.kind == "reward"
+    loaded = load_reward_model(result.checkpoint, torch.float32)
+    pairs = [loaded.encoder.encode(TextPair("Was it good?", answer)) for answer in ANSWERS]
+    own, theirs = score(loaded, pairs), one_by_one(loaded.model, pairs)
+    # What transformers gives is the raw score, and the constant between the two is documented.
+    assert_close(theirs - own, torch.full_like(own, result.reward_offset))
+
+
+def test_reference_answers_average_0_when_served(run: Path) -> None:
+    answers = [row["answers"][0] for row in film_rows(40, seed=2)]
+    rows = [{"question": "Was it good?", "answer": answer} for answer in answers]
+    reference = write_rows(run / "reference.jsonl", rows)
+    config = ranked_config(run, data={"train": str(run / "train.jsonl"), "reference": str(reference)})
+    result = run_reward(config)
+    loaded = load_reward_model(result.checkpoint, torch.float32)
+    served = score(loaded, [loaded.encoder.encode(TextPair("Was it good?", answer)) for answer in answers])
+    assert abs(served.mean().item()) < 1e-5
+    assert result.reward_offset != 0.0
+    assert loaded.model.config.reward_offset == result.reward_offset
+
+
+def test_without_references_the_ranked_answers_average_0(run: Path) -> None:
+    result = run_reward(ranked_config(run))
+    loaded = load_reward_model(result.checkpoint, torch.float32)
+    ranked = read_ranked(run / "train.jsonl")
+    groups, _ = encode_groups(ranked, loaded.encoder, loaded.max_pair_tokens)
+    served = score(loaded, [pair for group in groups for pair in group.pairs])
+    assert abs(served.mean().item()) < 1e-5
+
+
+def test_padded_batches_of_transformers_agree_with_served_scores(run: Path) -> None:
+    result = run_reward(ranked_config(run))
+    loaded = load_reward_model(result.checkpoint, torch.float32)
+    pairs = [loaded.encoder.encode(TextPair("Was it?", answer)) for answer in ANSWERS]
+    rows = [torch.from_numpy(np.concatenate([p.question_ids, p.answer_ids]).astype(np.int64)) for p in pairs]
+    pad = loaded.model.config.pad_token_id
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
+    theirs = loaded.model(input_ids=ids, attention_mask=(ids != pad).long()).logits[:, 0]
+    assert_close(theirs - result.reward_offset, score(loaded, pairs), rtol=1e-4, atol=1e-5)
+
+
+def test_stop_tokens_of_the_generation_config_stay(tmp_path: Path, run: Path) -> None:
+    path = run / "sft" / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token_id": [2, 1]}))
+    (run / "sft" / "manifest.json").unlink()
+    result = run_reward(ranked_config(run))
+    assert load_reward_model(result.checkpoint, torch.float32).encoder.stop_token_ids == (2, 1)
+
+
+def test_shuffled_labels_teach_nothing(run: Path) -> None:
+    result = run_reward(ranked_config(run, shuffle_labels=True))
+    assert result.heldout is not None
+    # 24 questions of about 3 to 4 pairs, whose answers recur: a spread of about 0.1.
+    assert result.heldout.accuracy == pytest.approx(0.5, abs=0.3)
+    assert read_metrics(run / "run")[-1]["loss"] == pytest.approx(np.log(2), abs=0.1)
+
+
+def test_shuffling_deals_out_the_ranks_of_each_question() -> None:
+    groups = ragged_groups([[0, 1, 2, 3, 4, 5, 6, 7, None]] * 5)
+    shuffled = shuffle_ranks(groups, seed=0)
+    assert all(sorted(map(str, g.ranks)) == sorted(map(str, groups[0].ranks)) for g in shuffled)
+    assert len({g.ranks for g in shuffled}) == 5
+    assert [g.pairs for g in shuffled] == [g.pairs for g in groups]
+    assert shuffle_ranks(groups, seed=0) == shuffled != shuffle_ranks(groups, seed=1)
+
+
+def test_questions_that_teach_nothing_are_skipped_and_counted(run: Path) -> None:
+    tied: dict[str, Any] = {"question": "Q", "answers": ["a", "b"], "ranks": [0, 0]}
+    write_rows(run / "train.jsonl", [*film_rows(8, seed=0), tied, {**tied, "ranks": [None, 1]}])
+    known = sum(len(set(row["ratings"])) > 1 for row in film_rows(8, seed=0))
+    result = run_reward(ranked_config(run))
+    assert (result.questions, result.skipped_questions) == (known, 2 + 8 - known)
+
+
+@pytest.mark.parametrize("name", ["train", "heldout"])
+def test_a_file_without_any_pair_stops_before_training(run: Path, name: str) -> None:
+    write_rows(run / f"{name}.jsonl", [{"question": "Q", "answers": ["a", "b"], "ranks": [0, 0]}])
+    with pytest.raises(BadData, match=f"{name}.jsonl: no question has two answers with different ranks"):
+        run_reward(ranked_config(run))
+    assert not (run / "run").exists()
+
+
+def test_a_bad_line_stops_before_training(run: Path) -> None:
+    with (run / "heldout.jsonl").open("a") as file:
+        file.write('{"question": "Q", "answers": ["a", "b"], "ranks": [0]}\n')
+    with pytest.raises(BadData, match=r"heldout.jsonl:25: has 1 ranks for 2 answers"):
+        run_reward(ranked_config(run))
+    assert not (run / "run").exists()
+
+
+def test_evaluation_counts_pairs_ties_and_questions() -> None:
+    model = make_model("reward")
+    prepare(model)
+    groups = ragged_groups([[0, 1, 2], [0, 0], [0, None, 1]])
+    scores = group_scores(model, groups, 40)
+    assert_close(torch.from_numpy(scores[0]), one_by_one(model, groups[0].pairs), rtol=1e-5, atol=1e-5)
+    # In the order of the scores all 3 + 1 pairs are right; turned round, none is.
+    first, _, third = ([int(rank) for rank in np.argsort(np.argsort(-own))] for own in scores)
+    right = [
+        replace(groups[0], ranks=tuple(first)),
+        groups[1],
+        replace(groups[2], ranks=(third[0], None, third[2])),
+    ]
+    wrong = [replace(g, ranks=tuple(None if r is None else -r for r in g.ranks)) for g in right]
+    best, worst = evaluate(model, right, 10_000), evaluate(model, wrong, 10_000)
+    assert (best.accuracy, best.pairs, best.questions) == (1.0, 4, 2)
+    assert worst.accuracy == 0.0
+    assert best.mean_score == pytest.approx(np.concatenate(scores).mean(), rel=1e-5)
+    same = [Group((groups[0].pairs[0],) * 2, (0, 1), 1)]
+    assert evaluate(model, same, 10_000).accuracy == 0.5
+
+
+def test_long_questions_are_cut_and_still_shared_and_long_answers_left_out(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "sft", "sft")
+    encoder = load_causal_model(tmp_path / "sft", torch.float32).encoder
+    ranked = [
+        RankedAnswers("word " * 40 + "end?", ("a", "b" * 8, "c " * 200), (2, 1, 0)),
+        RankedAnswers("Q", ("a", "b"), (0, 1)),
+    ]
+    groups, losses = encode_groups(ranked, encoder, 64)
+    assert (losses.cut_questions, losses.dropped_answers) == (1, 1)
+    first = groups[0]
+    assert first.ranks == (2, 1)
+    questions = {pair.question_ids.tobytes() for pair in first.pairs}
+    assert len(questions) == 1
+    question = first.pairs[0].question_ids
+    assert question[0] == 0  # the start token stays
+    assert encoder.decode(question).endswith("word end?")
+    assert max(len(p.question_ids) + len(p.answer_ids) for p in first.pairs) == 64
+    assert all(pair.answer_ids[-1] == 1 for pair in first.pairs)

@@ -1,0 +1,108 @@
+"""`rewardplane train sft|reward|ppo` and `rewardplane demo`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Trains an SFT, reward or policy model.")
+
+FAILED = 1
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file with the settings of the run.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Sets one key: optimizer.eps=1e-6.")
+]
+LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+
+
+def train(argv: list[str]) -> int:
+    """Gives the exit status: 0 when trained, 1 for bad settings or data, 2 for wrong flags."""
+    try:
+        app(args=argv, prog_name="rewardplane train")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def demo(argv: list[str]) -> int:
+    """Gives the exit status of the whole loop on one machine."""
+    from .demo.command import main
+
+    status: int = main(argv)
+    return status
+
+
+@app.callback()
+def common(log_level: LogLevel = "warning") -> None:
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+# torch takes seconds to import: each command imports its trainer, so that --help answers at once.
+
+
+@app.command()
+def sft(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Fine-tunes a language model on demonstrations, or trains one from scratch."""
+    with _explained():
+        from .config import load_config
+        from .sft.config import SftConfig
+        from .sft.train import run_sft
+
+        result = run_sft(load_config(config, SftConfig, overrides or ()))
+        measured = "" if result.heldout_loss is None else f", held-out loss {result.heldout_loss:.3f}"
+        typer.echo(f"{result.checkpoint}{measured}")
+
+
+@app.command()
+def reward(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Trains a reward model on ranked answers."""
+    with _explained():
+        from .config import load_config
+        from .reward.config import RewardConfig
+        from .reward.train import run_reward
+
+        result = run_reward(load_config(config, RewardConfig, overrides or ()))
+        heldout = result.heldout
+        measured = f", held-out accuracy {heldout.accuracy:.3f} of {heldout.pairs} pairs" if heldout else ""
+        typer.echo(f"{result.checkpoint}{measured}")
+
+
+@app.command()
+def ppo(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Trains a policy against a reward and a reference server."""
+    with _explained():
+        from .config import load_config
+        from .ppo.config import PpoRunConfig
+        from .ppo.train import run_ppo
+
+        result = run_ppo(load_config(config, PpoRunConfig, overrides or ()))
+        typer.echo(str(result.checkpoint))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turns what a user can put right into one message; a bug keeps its traceback."""
+    from rewardplane.errors import RewardplaneError
+    from rewardplane.modeling.checkpoint import BadCheckpoint
+    from rewardplane.modeling.encoding import UnencodablePair
+
+    from .config import ConfigError
+    from .jsonl import BadData
+    from .judges import JudgeGone, JudgeMisfit
+    from .optim import TrainingDiverged
+
+    expected = (
+        ConfigError, BadData, BadCheckpoint, UnencodablePair, TrainingDiverged,
+        JudgeGone, JudgeMisfit, RewardplaneError,
+    )  # fmt: skip
+    try:
+        yield
+    except expected as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(FAILED) from error

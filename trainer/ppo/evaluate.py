@@ -1,0 +1,79 @@
+"""Answers to held-out questions: how a policy does on what it was not trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from .collect import Collector, EncodedQuestion
+from .config import PpoRunConfig
+from .measure import measure
+from .microbatch import in_order
+from .update import Learner
+
+Judge = Callable[[Sequence[str], Sequence[str]], Mapping[str, float]]
+"""Given questions and answers as text, gives figures that join the metrics; never sees the reward model."""
+
+SEED_STREAM = 1  # training draws from stream 0
+
+
+class Evaluation:
+    """Samples one set of answers to the same questions with the same random numbers each time."""
+
+    def __init__(
+        self,
+        collector: Collector,
+        learner: Learner,
+        questions: Sequence[EncodedQuestion],
+        judge: Judge | None,
+        config: PpoRunConfig,
+    ) -> None:
+        self.collector = collector
+        self.learner = learner
+        self.questions = questions
+        self.judge = judge
+        self.samples_file = config.output.directory / "samples.jsonl"
+        self.samples = config.evaluation.samples
+        self.seed = config.seed
+        self.micro_batch_tokens = config.ppo.micro_batch_tokens
+
+    def run(self, update: int) -> dict[str, float]:
+        """Figures named eval_...; writes the first answers to samples.jsonl."""
+        pairs, verdict = self.collector.answers(self.questions, [self.seed, SEED_STREAM])
+        n = self.collector.config.answers_per_question
+        encoder = self.collector.policy.encoder
+        micro_batches = in_order(pairs, answers_per_question=n, max_tokens=self.micro_batch_tokens)
+        rollout = measure(self.learner, pairs, encoder.stop_token_ids, (micro_batches,))
+        judged = verdict.result()
+        log_ratio = rollout.logprobs[rollout.answer_mask] - judged.ref_logprobs.to(rollout.logprobs.device)
+        figures = {
+            "eval_score": float(judged.scores.mean()),
+            "eval_kl_nats": float(log_ratio.sum()) / len(pairs),
+            "eval_ended_ratio": float(rollout.ended.float().mean()),
+            "eval_answer_tokens": float(rollout.answer_mask.sum()) / len(pairs),
+        }
+        questions = [_as_text(q) for q in self.questions for _ in range(n)]
+        answers = [encoder.decode_answer(pair) for pair in pairs]
+        if self.judge is not None:
+            figures.update({f"eval_{name}": value for name, value in self.judge(questions, answers).items()})
+        self._write(update, questions, answers, judged.scores)
+        return figures
+
+    def _write(self, update: int, questions: list[str], answers: list[str], scores: torch.Tensor) -> None:
+        with self.samples_file.open("a") as file:
+            for row in range(min(self.samples, len(answers))):
+                line = {
+                    "update": update,
+                    "question": questions[row],
+                    "answer": answers[row],
+                    "score": float(scores[row]),
+                }
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _as_text(question: EncodedQuestion) -> str:
+    if isinstance(question.text, str):
+        return question.text
+    return "\n".join(f"{message.role}: {message.content}" for message in question.text)

@@ -1,0 +1,63 @@
+"""Cuts a rollout into minibatches (one optimizer step each) and those into micro-batches (one forward each).
+
+The cut is drawn once an update and kept for all its epochs: the pass that measures the old log-probs packs
+the very rows that the first step packs, so the first ratio is 1 to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rewardplane.modeling.packing import packed_length
+from rewardplane.wire import TokenPair
+
+MicroBatch = tuple[int, ...]  # numbers of the rollout's answers
+Minibatch = tuple[MicroBatch, ...]
+
+
+def cut(
+    pairs: Sequence[TokenPair],
+    *,
+    minibatches: int,
+    answers_per_question: int,
+    max_tokens: int,
+    rng: np.random.Generator,
+) -> tuple[Minibatch, ...]:
+    """Deals whole questions out to minibatches at random; a micro-batch has at most `max_tokens` tokens.
+
+    The K answers of a question stay together, even beyond `max_tokens`, so that they share its computation.
+    """
+    questions = len(pairs) // answers_per_question
+    dealt = np.array_split(rng.permutation(questions), minibatches)
+    return tuple(
+        tuple(_pack_groups(pairs, [_answers(int(q), answers_per_question) for q in part], max_tokens))
+        for part in dealt
+        if len(part)
+    )
+
+
+def in_order(pairs: Sequence[TokenPair], *, answers_per_question: int, max_tokens: int) -> Minibatch:
+    """One pass over all answers, for measuring them."""
+    questions = range(len(pairs) // answers_per_question)
+    return tuple(_pack_groups(pairs, [_answers(q, answers_per_question) for q in questions], max_tokens))
+
+
+def _answers(question: int, answers_per_question: int) -> list[int]:
+    return list(range(question * answers_per_question, (question + 1) * answers_per_question))
+
+
+def _pack_groups(pairs: Sequence[TokenPair], groups: list[list[int]], max_tokens: int) -> list[MicroBatch]:
+    batches: list[MicroBatch] = []
+    rows: list[int] = []
+    used = 0
+    for group in groups:
+        cost = packed_length([pairs[i] for i in group])
+        if rows and used + cost > max_tokens:
+            batches.append(tuple(rows))
+            rows, used = [], 0
+        rows.extend(group)
+        used += cost
+    batches.append(tuple(rows))
+    return batches

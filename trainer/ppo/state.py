@@ -1,0 +1,85 @@
+"""States that a run can go on from, to the last bit.
+
+Questions, texts and random numbers are functions of the seed and the update, so a state is weights, optimizer
+moments, the KL coefficient and the scale of the scores. A state appears under its name in one rename.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from .update import Learner
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run knows beside its weights."""
+
+    update: int  # updates done
+    kl_coef: float
+    score_mean: float  # of the untrained policy's answers
+    score_spread: float
+
+
+def save_state(directory: Path, learner: Learner, progress: Progress, keep: int) -> Path:
+    """Writes the state of `progress.update` under `directory` and removes all but the newest `keep`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".state.", dir=directory))
+    try:
+        torch.save(_tensors(learner), staging / "tensors.pt")
+        (staging / "progress.json").write_text(json.dumps(asdict(progress)))
+        for path in (*staging.iterdir(), staging):
+            _sync(path)
+        final = directory / f"{progress.update:08d}"
+        if final.exists():  # left by a run that was killed after this update and went on from an older state
+            shutil.rmtree(final)
+        staging.rename(final)
+        _sync(directory)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    for old in sorted(directory.glob("[0-9]*"))[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def newest_state(directory: Path) -> Path | None:
+    """The state with the most updates, or None. What a killed run left half-written is not among them."""
+    states = sorted(directory.glob("[0-9]*"))
+    return states[-1] if states else None
+
+
+def load_state(state: Path, learner: Learner) -> Progress:
+    """Puts weights and optimizers back; gives the rest."""
+    saved = torch.load(state / "tensors.pt", map_location=learner.policy.device, weights_only=True)
+    for part, content in _parts(learner).items():
+        content.load_state_dict(saved[part])
+    return Progress(**json.loads((state / "progress.json").read_text()))
+
+
+def _parts(learner: Learner) -> dict[str, torch.nn.Module | torch.optim.Optimizer]:
+    return {
+        "policy": learner.policy,
+        "value": learner.value,
+        "policy_optimizer": learner.policy_optimizer.adamw,
+        "value_optimizer": learner.value_optimizer.adamw,
+    }
+
+
+def _tensors(learner: Learner) -> dict[str, object]:
+    return {name: part.state_dict() for name, part in _parts(learner).items()}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

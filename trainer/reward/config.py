@@ -1,0 +1,59 @@
+"""Settings of `rewardplane train reward`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from ..config import Section
+from ..optim import OptimizerConfig
+from ..precision import Precision
+
+
+class BackboneConfig(Section):
+    """The model under the score head."""
+
+    path: Path
+    """Directory of the SFT model, which gets a new head, or of a reward model, which keeps its own."""
+
+
+class RankedData(Section):
+    """JSON Lines of {"question", "answers": [...], "ranks": [0 is best] or "ratings": [higher is better]}."""
+
+    train: Path
+    """Rankings to learn."""
+    heldout: Path | None = None
+    """Rankings to measure the pairwise accuracy on."""
+    reference: Path | None = None
+    """Demonstrations ({"question", "answer"}) whose mean score becomes 0; else the answers in `train`."""
+
+
+class RewardConfig(Section):
+    """The K answers of a question are one row of a batch, however many comparisons they make."""
+
+    output: Path
+    """Directory of the run: checkpoint/, metrics.jsonl and tensorboard/."""
+    name: str = "reward"
+    """The model's name in its manifest; servers report it."""
+    model: BackboneConfig
+    data: RankedData
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=9e-6)
+    epochs: PositiveInt = 1
+    """Passes over the rankings, each in another order. More than one overfits large models."""
+    batch_questions: PositiveInt = 64
+    """Questions of one optimizer step, with all of their answers."""
+    micro_batch_tokens: PositiveInt = 4096
+    """Tokens of one forward and backward; changes memory and speed, and the result only by rounding."""
+    evaluate_every: NonNegativeInt = 0
+    """Updates between measurements on the held-out rankings; 0 measures once, at the end."""
+    reference_answers: PositiveInt = 2048
+    """Answers that the mean score is taken over, drawn at random where there are more."""
+    shuffle_labels: bool = False
+    """Deals the ranks of each question out at random: a control that must end at an accuracy of 0.5."""
+    precision: Precision = "auto"
+    """float32, bfloat16 (autocast over float32 weights, head in float32), or what is faster on the device."""
+    device: str = "auto"
+    """A torch device; auto is a GPU if there is one."""
+    seed: NonNegativeInt = 0
+    """Of the new head, the order of questions and the shuffled labels."""

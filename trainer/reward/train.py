@@ -1,0 +1,164 @@
+"""Training of the reward model: K answers cost the question once and K answers, forward and backward."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewardplane.modeling.checkpoint import Manifest, save_checkpoint
+from rewardplane.modeling.encoding import PairEncoder
+from rewardplane.modeling.models import Loaded, packed_scores
+from rewardplane.modeling.packing import pack
+from rewardplane.wire import TokenPair
+
+from ..batches import by_count, by_tokens, shuffled
+from ..data import BadData, read_demonstrations, read_ranked, to_pair
+from ..models import check_model_directory, choose_device, new_checkpoint_directory
+from ..optim import Optimizer
+from ..precision import Precision, autocast
+from ..progress import RunLog
+from ..truncation import fit
+from .config import RewardConfig
+from .evaluate import Evaluation, evaluate, ranked_right
+from .groups import Group, encode_groups, shuffle_ranks
+from .head import load_backbone
+from .loss import kwise_loss
+from .offset import set_reward_offset
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RewardResult:
+    checkpoint: Path
+    manifest: Manifest
+    heldout: Evaluation | None
+    """On the held-out rankings if there are any."""
+    reward_offset: float
+    questions: int
+    """Questions trained on, once an epoch."""
+    skipped_questions: int
+    """Questions of the training file without two answers of different rank."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimizer batch showed, before its step."""
+
+    loss: float
+    accuracy: float
+
+
+def run_reward(config: RewardConfig) -> RewardResult:
+    """Trains, measures, shifts and saves. Raises ConfigError, BadData or BadCheckpoint before training."""
+    directory = new_checkpoint_directory(config.output)
+    check_model_directory("model.path", config.model.path)
+    data = _Data(config)
+    loaded = load_backbone(config.model.path, choose_device(config.device), config.seed)
+    data.encode(loaded)
+    heldout = _train(config, loaded.model, data)
+    offset = set_reward_offset(
+        loaded.model, data.references, config.micro_batch_tokens,
+        sample=config.reference_answers, seed=config.seed,
+    )  # fmt: skip
+    manifest = save_checkpoint(
+        directory, loaded.model, loaded.encoder.tokenizer,
+        tokenizer_fingerprint=loaded.encoder.fingerprint, model_name=config.name, kind="reward",
+    )  # fmt: skip
+    return RewardResult(directory, manifest, heldout, offset, len(data.groups), data.skipped)
+
+
+class _Data:
+    """The files of a run: read and checked at once, encoded when the tokenizer is there."""
+
+    def __init__(self, config: RewardConfig) -> None:
+        self.config = config
+        self._train = read_ranked(config.data.train)
+        self._heldout = read_ranked(config.data.heldout) if config.data.heldout else []
+        self._reference = read_demonstrations(config.data.reference) if config.data.reference else []
+
+    def encode(self, loaded: Loaded) -> None:
+        encoder, limit = loaded.encoder, loaded.max_pair_tokens
+        every = self._encode(self.config.data.train, self._train, encoder, limit)
+        if self.config.shuffle_labels:
+            every = shuffle_ranks(every, self.config.seed)
+        self.groups = [group for group in every if group.has_pair]
+        self.skipped = len(every) - len(self.groups)
+        if not self.groups:
+            raise BadData(f"{self.config.data.train}: no question has two answers with different ranks")
+        if self.skipped:
+            log.warning("%d of %d questions have no answers of different rank", self.skipped, len(every))
+        heldout_path = self.config.data.heldout
+        self.heldout = self._encode(heldout_path, self._heldout, encoder, limit) if heldout_path else []
+        if heldout_path and not any(group.has_pair for group in self.heldout):
+            raise BadData(f"{heldout_path}: no question has two answers with different ranks")
+        self.references: list[TokenPair] = [pair for group in every for pair in group.pairs]
+        if self._reference:
+            encoded = (encoder.encode(to_pair(d.question, d.answer)) for d in self._reference)
+            self.references = [fit(pair, limit, encoder.tokenizer.bos_token_id) for pair in encoded]
+
+    @staticmethod
+    def _encode(path: Path, ranked: Sequence[Any], encoder: PairEncoder, limit: int) -> list[Group]:
+        groups, losses = encode_groups(ranked, encoder, limit)
+        if losses.cut_questions or losses.dropped_answers:
+            log.warning(
+                "%s: %d questions were cut and %d answers left out; the model takes %d tokens",
+                path, losses.cut_questions, losses.dropped_answers, limit,
+            )  # fmt: skip
+        return groups
+
+
+def _train(config: RewardConfig, model: Any, data: _Data) -> Evaluation | None:
+    batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(data.groups, config, epoch)]
+    optimizer = Optimizer([model], config.optimizer, total_updates=len(batches))
+    heldout = None
+    with RunLog(config.output, len(batches), "reward") as run_log:
+        for update, batch in enumerate(batches):
+            began = time.monotonic()
+            step = accumulate(model, batch, config.micro_batch_tokens, config.precision)
+            metrics = {"loss": step.loss, "accuracy": step.accuracy}
+            metrics |= {"learning_rate": optimizer.learning_rate(update), "grad_norm": optimizer.step(update)}
+            metrics["tokens_per_s"] = sum(group.num_tokens for group in batch) / (time.monotonic() - began)
+            if data.heldout and _is_measured(config, update + 1, len(batches)):
+                heldout = evaluate(model, data.heldout, config.micro_batch_tokens)
+                metrics |= {"heldout_accuracy": heldout.accuracy, "heldout_mean_score": heldout.mean_score}
+            run_log.write(update, metrics, show=["loss", "accuracy", "heldout_accuracy", "tokens_per_s"])
+    return heldout
+
+
+def _is_measured(config: RewardConfig, done: int, total: int) -> bool:
+    return done == total or (config.evaluate_every > 0 and done % config.evaluate_every == 0)
+
+
+def epoch_batches(groups: Sequence[Group], config: RewardConfig, epoch: int) -> list[list[Group]]:
+    """The optimizer batches of one epoch."""
+    order = shuffled(len(groups), config.seed, epoch)
+    return [[groups[i] for i in batch] for batch in by_count(order, config.batch_questions)]
+
+
+def accumulate(model: Any, batch: Sequence[Group], micro_batch_tokens: int, precision: Precision) -> Step:
+    """Adds the gradient of the batch's K-wise loss to the parameters.
+
+    A question and its answers are never split. Every micro-batch is weighted by its share of the batch's
+    questions, so the cut changes only rounding.
+    """
+    count = sum(group.has_pair for group in batch)
+    loss = right = pairs = 0.0
+    for rows in by_tokens(range(len(batch)), [group.num_tokens for group in batch], micro_batch_tokens):
+        groups = [batch[i] for i in rows]
+        packed = pack([pair for group in groups for pair in group.pairs]).to(model.device)
+        with autocast(precision, model.device):
+            scores = packed_scores(model, packed)
+        mean, questions = kwise_loss(scores, [group.ranks for group in groups])
+        part = mean * (questions / count)
+        part.backward()
+        loss += part.item()
+        by_question = scores.detach().cpu().split([len(group.pairs) for group in groups])
+        for own, group in zip(by_question, groups, strict=True):
+            own_right, own_pairs = ranked_right(own.numpy(), group.ranks)
+            right, pairs = right + own_right, pairs + own_pairs
+    return Step(loss, right / pairs)

@@ -1,0 +1,138 @@
+"""Supervised fine-tuning on packed rows: maximise the mean log-prob of answer tokens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rewardplane.modeling.checkpoint import Manifest, save_checkpoint
+from rewardplane.modeling.encoding import PairEncoder
+from rewardplane.modeling.models import load_causal_model, packed_logprobs
+from rewardplane.modeling.packing import pack
+from rewardplane.wire import TokenPair
+
+from ..batches import by_tokens, shuffled
+from ..data import Demonstration, read_demonstrations, to_pair
+from ..models import check_model_directory, choose_device, new_checkpoint_directory, turn_dropout_off
+from ..optim import Optimizer
+from ..precision import Precision, autocast
+from ..progress import RunLog
+from ..truncation import fit
+from .config import SftConfig
+from .from_scratch import new_model, train_tokenizer
+
+
+@dataclass(frozen=True)
+class SftResult:
+    checkpoint: Path
+    manifest: Manifest
+    heldout_loss: float | None
+    """Nats a token, on the held-out file if there is one."""
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The model that training begins with."""
+
+    model: Any
+    encoder: PairEncoder
+    max_pair_tokens: int
+
+
+def run_sft(config: SftConfig) -> SftResult:
+    """Trains, measures and saves. Raises ConfigError, BadData or BadCheckpoint before training starts."""
+    directory = new_checkpoint_directory(config.output)
+    if config.model is not None:
+        check_model_directory("model.path", config.model.path)
+    demonstrations = read_demonstrations(config.data.train)
+    heldout = read_demonstrations(config.data.heldout) if config.data.heldout else []
+    start = _start(config, demonstrations)
+    pairs = encode_demonstrations(demonstrations, start.encoder, start.max_pair_tokens)
+    heldout_pairs = encode_demonstrations(heldout, start.encoder, start.max_pair_tokens)
+    batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(pairs, config, epoch)]
+    optimizer = Optimizer([start.model], config.optimizer, total_updates=len(batches))
+    with RunLog(config.output, len(batches), "sft") as log:
+        for update, batch in enumerate(batches):
+            began = time.monotonic()
+            loss = accumulate(start.model, batch, config.micro_batch_tokens, config.precision)
+            metrics = {"loss": loss, "learning_rate": optimizer.learning_rate(update)}
+            metrics["grad_norm"] = optimizer.step(update)
+            metrics["tokens_per_s"] = sum(map(num_tokens, batch)) / (time.monotonic() - began)
+            if update + 1 == len(batches) and heldout_pairs:
+                metrics["heldout_loss"] = mean_loss(start.model, heldout_pairs, config.micro_batch_tokens)
+            log.write(update, metrics, show=["loss", "heldout_loss", "tokens_per_s"])
+    manifest = save_checkpoint(
+        directory, start.model, start.encoder.tokenizer,
+        tokenizer_fingerprint=start.encoder.fingerprint, model_name=config.name, kind="sft",
+    )  # fmt: skip
+    return SftResult(directory, manifest, metrics.get("heldout_loss"))
+
+
+def encode_demonstrations(
+    demonstrations: Sequence[Demonstration], encoder: PairEncoder, max_pair_tokens: int
+) -> list[TokenPair]:
+    """Token pairs of at most `max_pair_tokens`; see `fit` for what longer ones lose."""
+    start = encoder.tokenizer.bos_token_id
+    encoded = (encoder.encode(to_pair(d.question, d.answer)) for d in demonstrations)
+    return [fit(pair, max_pair_tokens, start) for pair in encoded]
+
+
+def epoch_batches(pairs: Sequence[TokenPair], config: SftConfig, epoch: int) -> list[list[TokenPair]]:
+    """The optimizer batches of one epoch."""
+    costs = [num_tokens(pair) for pair in pairs]
+    order = shuffled(len(pairs), config.seed, epoch)
+    return [[pairs[i] for i in batch] for batch in by_tokens(order, costs, config.batch_tokens)]
+
+
+def accumulate(model: Any, batch: Sequence[TokenPair], micro_batch_tokens: int, precision: Precision) -> float:
+    """Adds the gradient of the batch's mean loss to the parameters; gives that loss, in nats a token.
+
+    Every micro-batch is divided by the answer tokens of the whole batch, so the cut changes only rounding.
+    """
+    count = sum(len(pair.answer_ids) for pair in batch)
+    total = 0.0
+    for rows in by_tokens(range(len(batch)), [num_tokens(pair) for pair in batch], micro_batch_tokens):
+        packed = pack([batch[i] for i in rows]).to(model.device)
+        with autocast(precision, model.device):
+            loss = -packed_logprobs(model, packed).sum() / count
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+@torch.inference_mode()
+def mean_loss(model: Any, pairs: Sequence[TokenPair], micro_batch_tokens: int) -> float:
+    """Nats a token over all answer tokens, in float32."""
+    total = 0.0
+    for rows in by_tokens(range(len(pairs)), [num_tokens(pair) for pair in pairs], micro_batch_tokens):
+        packed = pack([pairs[i] for i in rows]).to(model.device)
+        total -= packed_logprobs(model, packed).sum().item()
+    return total / sum(len(pair.answer_ids) for pair in pairs)
+
+
+def num_tokens(pair: TokenPair) -> int:
+    return len(pair.question_ids) + len(pair.answer_ids)
+
+
+def _start(config: SftConfig, demonstrations: Sequence[Demonstration]) -> _Start:
+    device = choose_device(config.device)
+    if config.model is not None:
+        loaded = load_causal_model(config.model.path, torch.float32, str(device))
+        turn_dropout_off(loaded.model)
+        return _Start(loaded.model, loaded.encoder, loaded.max_pair_tokens)
+    assert config.from_scratch is not None  # SftConfig checked it
+    texts = [text for d in demonstrations for text in (_question_text(d), d.answer) if text]
+    tokenizer = train_tokenizer(texts, config.from_scratch.vocabulary_size)
+    model = new_model(config.from_scratch, tokenizer, config.seed).to(device)
+    encoder = PairEncoder(tokenizer, [tokenizer.eos_token_id], model.config.vocab_size)
+    return _Start(model, encoder, config.from_scratch.max_pair_tokens)
+
+
+def _question_text(demonstration: Demonstration) -> str:
+    question = demonstration.question
+    return question if isinstance(question, str) else "\n".join(message.content for message in question)
