@@ -73,6 +73,7 @@ def command(
         int | None, flag("Most tokens in one forward pass; default: 1024 on cpu, 32768 on cuda.")
     ] = None,
     max_queue_tokens: Annotated[int | None, flag("Most tokens that wait; default: 128 batches.")] = None,
+    share: Annotated[str, flag("What a batch computes once: question, or prefix (system prompts too).")] = "question",
     max_generation_rows: Annotated[int, flag("Most answers sampled side by side.")] = 64,
     follow_seconds: Annotated[
         float | None, flag("How often to look for a newer checkpoint, and swap to it; default: never.")

@@ -1,7 +1,7 @@
 """The one function that turns hidden states into log-probs, for server and trainer.
 
 Log-probs are computed in chunks of rows, so that logits of [tokens, vocabulary] never exist; the backward
-computes each chunk's logits again.
+computes each chunk's logits again, unless there is but one chunk.
 """
 
 from __future__ import annotations
@@ -96,11 +96,14 @@ class _ChunkedLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(hidden, unembedding, bias, token_ids)
         ctx.temperature, ctx.softcap, ctx.rows = temperature, softcap, chunk_rows
+        keep = hidden.shape[0] <= chunk_rows and any(ctx.needs_input_grad)
+        ctx.only_logits = None
         logprobs = hidden.new_empty(hidden.shape[0], dtype=_precise(hidden.dtype))
         entropies = torch.empty_like(logprobs) if want_entropies else logprobs.new_empty(0)
         for start in range(0, hidden.shape[0], ctx.rows):
             rows = slice(start, start + ctx.rows)
             logits = _logits(hidden[rows], unembedding, bias, temperature, softcap)
+            ctx.only_logits = logits if keep else None
             log_z = logits.logsumexp(-1)
             logprobs[rows] = logits.gather(-1, token_ids[rows, None])[:, 0] - log_z
             if want_entropies:  # H = ln Z - E[z]
@@ -117,7 +120,9 @@ class _ChunkedLogprobs(torch.autograd.Function):
         grad_bias = torch.zeros_like(bias, dtype=_precise(bias.dtype)) if needs_bias and bias is not None else None
         for start in range(0, hidden.shape[0], ctx.rows):
             rows = slice(start, start + ctx.rows)
-            logits = _logits(hidden[rows], unembedding, bias, ctx.temperature, ctx.softcap)
+            logits = ctx.only_logits
+            if logits is None:
+                logits = _logits(hidden[rows], unembedding, bias, ctx.temperature, ctx.softcap)
             # d logp / d z = onehot - softmax
             grad_logits = logits.softmax(-1).mul_(-grad[rows, None])
             grad_logits.scatter_add_(1, token_ids[rows, None], grad[rows, None])

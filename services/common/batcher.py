@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from rewardplane.modeling.packing import Share
 from rewardplane.wire import TokenPair
 
 from . import faults
@@ -52,6 +53,7 @@ class Batcher:
         max_batch_tokens: int,
         max_queue_tokens: int,
         threads: int,
+        share: Share,
         registry: CollectorRegistry,
     ) -> None:
         self.max_batch_tokens = max_batch_tokens
@@ -61,7 +63,7 @@ class Batcher:
         self._threads = threads
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()  # guards the five below
-        self._pairs = PairQueue()
+        self._pairs = PairQueue(share)
         self._jobs: deque[Job[Any]] = deque()
         self._job_tokens = 0
         self._stopping = False
@@ -117,6 +119,11 @@ class Batcher:
             return await job.done
         finally:
             self._forget_job(job)
+
+    def require_room(self, tokens: int) -> None:
+        """Raises Unavailable (QUEUE_FULL) when a request of at least so many tokens would be turned away."""
+        with self._changed:
+            self._admit(tokens)
 
     def stop(self) -> None:
         """Ends the compute thread after the batch that it is at; what waits is not answered. Blocks."""

@@ -29,6 +29,7 @@ class Compute:
         self.model: ServedModel | None = None
         """Swapped by assignment: each batch takes the model that is here when it starts."""
         self._max_rows = config.max_generation_rows
+        self._share = config.share
         self._non_finite = Counter(
             "rewardplane_non_finite_total",
             "Pairs whose score or log-probs were NaN or infinite",
@@ -39,6 +40,7 @@ class Compute:
             max_batch_tokens=config.batch_tokens,
             max_queue_tokens=config.queue_tokens,
             threads=config.threads or available_cores(),
+            share=config.share,
             registry=registry,
         )
 
@@ -98,7 +100,7 @@ class Compute:
 
     def _run_batch(self, batch: Sequence[Entry]) -> tuple[list[object], RowTokens]:
         model = self._now()
-        outputs, tokens = model.forward([entry.pair for entry in batch], batch[0].temperature)
+        outputs, tokens = model.forward([entry.pair for entry in batch], batch[0].temperature, share=self._share)
         results: list[object] = []
         for entry, output in zip(batch, outputs, strict=True):
             if np.isfinite(output).all():

@@ -36,6 +36,9 @@ class ServerConfig(BaseModel):
     """Tokens in one forward pass; None is 1024 on CPU (more leaves its caches) and 32768 on CUDA."""
     max_queue_tokens: PositiveInt | None = None
     """Tokens that may wait; beyond, callers are told to come again. None is 128 batches."""
+    share: Literal["question", "prefix"] = "question"
+    """What a batch computes once: equal questions, or every common prefix (a system prompt, too). With "question" a
+    score has the same bits in every batch, on CPU in float32; with "prefix" its last bits follow the batch."""
     max_generation_rows: PositiveInt = 64
     """Answers sampled side by side; scoring waits for at most one such block."""
 

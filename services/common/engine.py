@@ -10,8 +10,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +21,7 @@ from rewardplane.v1 import model_service_pb2, types_pb2
 from rewardplane.wire import MalformedPair, Pair, Question, TokenPair
 
 from . import faults, validation
+from .background import TokenizerThread
 from .batcher import NEVER
 from .compute import Compute
 from .config import ServerConfig
@@ -38,7 +37,6 @@ ReferenceSums = Callable[[Sequence[TokenPair], str, float | None], Awaitable[NDA
 """Summed log-probs of pairs under the frozen reference; takes their tokenizer's fingerprint and the seconds left."""
 
 SCORES = (-20.0, -10.0, -5.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
-T = TypeVar("T")
 
 
 class Engine:
@@ -65,7 +63,7 @@ class Engine:
         self._reference_sums = reference_sums
         self._gate = Gate(role, registry)
         self._compute = Compute(config, registry)
-        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self._tokenizer = TokenizerThread(config.queue_tokens)
         self._scores = Histogram("rewardplane_scores", "Scores that were served", buckets=SCORES, registry=registry)
 
     @property
@@ -154,15 +152,16 @@ class Engine:
             validation.check_count("questions", rows, self.config.max_request_pairs)
             encoder, limit = self.model.encoder, pair_limit(self.model, self.config)
             pins.check(self.model, questions)
-            encoded = await self._tokenize(
-                lambda: validation.encode_questions(questions, encoder, limit, max_answer_tokens)
+            encoded = await self._tokenizer.run(
+                lambda: validation.encode_questions(questions, encoder, limit, max_answer_tokens),
+                validation.text_length(questions),
             )
             sampling = Sampling(max_answer_tokens, temperature, secrets.randbits(63) if seed is None else seed)
             pairs, logprobs, model = await self._compute.answers(
                 encoded, answers_per_question, sampling, expires_at_s=expires_at_s
             )
             pins.check_version(model.version)
-            texts = await self._tokenize(lambda: [encoder.decode(pair.answer_ids) for pair in pairs])
+            texts = await self._tokenizer.run(lambda: [encoder.decode(pair.answer_ids) for pair in pairs], 0)
         answers = [
             GeneratedAnswer(pair.question_ids, pair.answer_ids, text, logprob, encoder.ended(pair.answer_ids))
             for pair, text, logprob in zip(pairs, texts, logprobs, strict=True)
@@ -197,7 +196,7 @@ class Engine:
 
     async def stop(self) -> None:
         """Ends the threads."""
-        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+        self._tokenizer.stop()
         await asyncio.to_thread(self._compute.batcher.stop)
 
     def _ask_reference(
@@ -211,13 +210,10 @@ class Engine:
         validation.check_count("pairs", len(pairs), self.config.max_request_pairs)
         encoder, limit = self.model.encoder, pair_limit(self.model, self.config)
         pins.check(self.model, pairs)
-        if all(isinstance(pair, TokenPair) for pair in pairs):
-            return validation.encode_pairs(pairs, encoder, limit)
-        return await self._tokenize(lambda: validation.encode_pairs(pairs, encoder, limit))
-
-    async def _tokenize(self, run: Callable[[], T]) -> T:
-        """On a thread of its own: the event loop goes on answering, and the model goes on computing."""
-        return await asyncio.get_running_loop().run_in_executor(self._tokenizing, run)
+        self._compute.batcher.require_room(len(pairs))  # under a flood, not even tokenized
+        if chars := validation.text_length(pairs):
+            return await self._tokenizer.run(lambda: validation.encode_pairs(pairs, encoder, limit), chars)
+        return validation.encode_pairs(pairs, encoder, limit)
 
 
 def _expiry(deadline_s: float | None) -> float:

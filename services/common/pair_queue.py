@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from rewardplane.modeling.packing import MIN_SHARED_TOKENS
+from rewardplane.modeling.packing import Share
 from rewardplane.wire import TokenPair
+
+from .row_count import count_row
 
 LOOK_AHEAD = 32
 """How many pairs that do not fit are passed over, in search of one that does, before a batch is closed."""
@@ -30,17 +28,15 @@ class Entry:
     """The pair's place in its request."""
     settle: Callable[[int, Any], None]
     """Takes the index and the result, on the event loop."""
-    sequence: NDArray[np.int32] = field(init=False)
-    """Question and answer, int32[Q + A]."""
     question: bytes = field(init=False)
+    """Equal bytes are equal questions."""
 
     def __post_init__(self) -> None:
-        self.sequence = np.concatenate([self.pair.question_ids, self.pair.answer_ids])
         self.question = self.pair.question_ids.tobytes()
 
     @property
     def tokens(self) -> int:
-        return len(self.sequence)
+        return len(self.pair.question_ids) + len(self.pair.answer_ids)
 
 
 class PairQueue:
@@ -50,8 +46,9 @@ class PairQueue:
     batches. Not thread-safe; the batcher holds its lock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, share: Share) -> None:
         self.tokens = 0
+        self._share = share
         self._entries: dict[Entry, None] = {}  # in order of arrival
         self._by_question: dict[bytes, dict[Entry, None]] = {}
 
@@ -80,7 +77,7 @@ class PairQueue:
 
         The batch is of one temperature, and has at most `max_tokens` tokens when packed, or one pair.
         """
-        row = PackedRow()
+        row = count_row(self._share)
         batch: list[Entry] = []
         expired: list[Entry] = []
         passed_over = 0
@@ -88,10 +85,9 @@ class PairQueue:
             if entry.expires_at_s <= now_s:
                 expired.append(entry)
             elif not batch or (
-                entry.temperature == batch[0].temperature
-                and row.added_tokens(entry.sequence) <= max_tokens - row.tokens
+                entry.temperature == batch[0].temperature and row.added_tokens(entry.pair) <= max_tokens - row.tokens
             ):
-                row.add(entry.sequence)
+                row.add(entry.pair)
                 batch.append(entry)
             else:
                 passed_over += 1
@@ -110,35 +106,3 @@ class PairQueue:
             for sibling in self._by_question[entry.question]:
                 seen.add(sibling)
                 yield sibling
-
-
-class PackedRow:
-    """Counts the tokens of a packed row while it grows: each common prefix once."""
-
-    def __init__(self) -> None:
-        self.tokens = 0
-        self._keys: list[bytes] = []  # sorted; big-endian, so that bytes sort as tokens do
-        self._sequences: list[NDArray[np.int32]] = []
-
-    def added_tokens(self, sequence: NDArray[np.int32]) -> int:
-        """What the row would grow by. In sorted order the longest common prefix is with a neighbor."""
-        at = bisect_left(self._keys, _key(sequence))
-        shared = max((_common(sequence, other) for other in self._sequences[max(0, at - 1) : at + 1]), default=0)
-        return len(sequence) - (shared if shared >= MIN_SHARED_TOKENS else 0)
-
-    def add(self, sequence: NDArray[np.int32]) -> None:
-        self.tokens += self.added_tokens(sequence)
-        key = _key(sequence)
-        at = bisect_left(self._keys, key)
-        self._keys.insert(at, key)
-        self._sequences.insert(at, sequence)
-
-
-def _key(sequence: NDArray[np.int32]) -> bytes:
-    return sequence.astype(">u4").tobytes()
-
-
-def _common(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
-    n = min(len(a), len(b))
-    differs = a[:n] != b[:n]
-    return int(differs.argmax()) if differs.any() else n

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rewardplane.modeling.encoding import PairEncoder
 from rewardplane.modeling.models import Loaded
-from rewardplane.modeling.packing import PackedPairs, pack
+from rewardplane.modeling.packing import PackedPairs, Share, pack
 from rewardplane.v1 import types_pb2
 from rewardplane.wire import TokenPair
 
@@ -61,11 +61,13 @@ class ServedModel(ABC):
     def score(self, output: Floats) -> float:
         """The pair's score, from its output at temperature 1."""
 
-    def forward(self, pairs: Sequence[TokenPair], temperature: float = 1.0) -> tuple[list[Floats], RowTokens]:
+    def forward(
+        self, pairs: Sequence[TokenPair], temperature: float = 1.0, *, share: Share = "question"
+    ) -> tuple[list[Floats], RowTokens]:
         """One forward pass over all pairs in one packed row. Gives the outputs in the order of the pairs."""
         length = sum(len(pair.question_ids) + len(pair.answer_ids) for pair in pairs)
         with torch.inference_mode():
-            packed = pack(pairs, round_to=row_step(length)).to(self.loaded.model.device)
+            packed = pack(pairs, share=share, round_to=row_step(length)).to(self.loaded.model.device)
             outputs = self.outputs(packed, temperature)
         return outputs, count_tokens(packed)
 

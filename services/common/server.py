@@ -21,6 +21,7 @@ from rewardplane.modeling.checkpoint import BadCheckpoint
 
 from ..policy.implicit_reward import Reference
 from ..roles import ROLES, services_of
+from .background import in_daemon_thread
 from .config import ServerConfig
 from .engine import Engine
 from .follow import find_checkpoint, follow
@@ -90,7 +91,15 @@ class Server:
 
     async def open(self) -> None:
         """Opens both ports; health is answered, and says NOT_SERVING. Raises OSError when a port is taken."""
+        try:
+            self._bind()
+        except OSError:
+            await self.engine.stop()
+            raise
         await self._set_health(NOT_SERVING)
+        await self._grpc.start()
+
+    def _bind(self) -> None:
         address = f"{self.config.host}:{self.config.port}"
         try:
             self.port = self._grpc.add_insecure_port(address)
@@ -103,7 +112,6 @@ class Server:
         except OSError as error:
             raise OSError(f"cannot serve metrics on port {self.config.metrics_port}: {error.strerror}") from error
         self.metrics_port = self._metrics_server.server_port
-        await self._grpc.start()
 
     async def load(self) -> None:
         """Loads the model, then says SERVING. Raises BadCheckpoint."""
@@ -135,7 +143,7 @@ class Server:
         """
         started_s = time.monotonic()
         try:
-            model = await asyncio.to_thread(load_served, self.role, directory, self.config)
+            model = await in_daemon_thread(lambda: load_served(self.role, directory, self.config))
             self.engine.replace(model)
         except BadCheckpoint:
             self._load_failures.inc()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardplane.modeling.encoding import PairEncoder, UnencodablePair
-from rewardplane.wire import MalformedPair, Pair, Question, TokenPair
+from rewardplane.wire import ChatPair, MalformedPair, Pair, Question, TextPair, TokenPair
 
 from . import faults
 
@@ -69,6 +69,24 @@ def _encode_all(field: str, given: Sequence[Any], encode: Callable[[Any], Encode
     if violations:
         raise faults.InvalidFields(violations, reason=f"INVALID_{field.upper()}")
     return encoded
+
+
+def text_length(given: Sequence[object]) -> int:
+    """Characters of the texts among pairs or questions; 0 when all are token ids."""
+    return sum(_characters(one) for one in given)
+
+
+def _characters(one: object) -> int:
+    match one:
+        case str():
+            return len(one)
+        case TextPair():
+            return len(one.question) + len(one.answer)
+        case ChatPair():
+            return _characters(one.messages) + len(one.answer)
+        case tuple():
+            return sum(len(message.role) + len(message.content) for message in one)
+    return 0
 
 
 def check_count(field: str, n: int, limit: int) -> None:

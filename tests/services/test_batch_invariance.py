@@ -60,7 +60,7 @@ def test_callers_at_once_get_what_they_get_alone(reward_server: Served) -> None:
     alone = [rpc.score(reward_server.channel, [rpc.text(*pair)]).scores[0] for pair in pairs]
     before = reward_server.metrics()
     calls = [rpc.score_later(reward_server.channel, [rpc.text(*pair)]) for pair in pairs]
-    np.testing.assert_allclose([call.result().scores[0] for call in calls], alone, atol=1e-6)
+    np.testing.assert_array_equal([call.result().scores[0] for call in calls], alone)  # to the bit
     after = reward_server.metrics()
     batches, scored = (
         after[name, ()] - before[name, ()] for name in ("rewardplane_batch_pairs_count", "rewardplane_batch_pairs_sum")

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from rewardplane.services.common.batcher import Batcher
-from rewardplane.services.common.pair_queue import Entry, PackedRow, PairQueue
+from rewardplane.services.common.pair_queue import Entry, PairQueue
+from rewardplane.services.common.row_count import count_row
 from rewardplane.services.common.served_model import RowTokens, row_step
 
 from rewardplane.errors import DeadlineExceeded, RewardplaneError, ServerFault, Unavailable
-from rewardplane.modeling.packing import packed_length
+from rewardplane.modeling.packing import Share, pack
 from rewardplane.wire import TokenPair
 
 NEVER = float("inf")
@@ -38,33 +39,51 @@ def unlike(n: int, tokens: int) -> list[TokenPair]:
     return [pair([1000 * i + 1] * (tokens - 1), [1000 * i + 2]) for i in range(n)]
 
 
-def test_a_shared_question_counts_once() -> None:
-    row = PackedRow()
-    question = list(range(32))
+@pytest.mark.parametrize("share", ["question", "prefix"])
+def test_a_shared_question_counts_once(share: Share) -> None:
+    row = count_row(share)
     for answer in ([100, 1], [101, 1, 2], [102]):
-        row.add(np.array([*question, *answer], np.int32))
+        row.add(pair(list(range(32)), answer))
     assert row.tokens == 32 + 2 + 3 + 1
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 2), st.integers(0, 2), st.lists(st.integers(50, 60), min_size=1, max_size=6)),
-        min_size=1,
-        max_size=12,
-    )
+def test_a_system_prompt_counts_once_among_prefixes() -> None:
+    prompt = list(range(100))
+    rows = count_row("question"), count_row("prefix")
+    for row in rows:
+        row.add(pair([*prompt, 200], [300]))
+        row.add(pair([*prompt, 201], [300]))
+    assert [row.tokens for row in rows] == [204, 104]
+
+
+PAIRS = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 40), st.integers(1, 6)), min_size=1, max_size=12
 )
-def test_the_count_is_what_packing_lays_out(drawn: list[tuple[int, int, list[int]]]) -> None:
-    """Prefixes are shared from 16 tokens on; these are 20 each, so that both count alike."""
-    pairs = [pair([system] * 20, [*[10 + question] * 20, *answer]) for system, question, answer in drawn]
-    row = PackedRow()
+
+
+@given(PAIRS)
+def test_the_count_is_what_packing_lays_out(drawn: list[tuple[int, int, int, int]]) -> None:
+    pairs = [pair([system] * 20 + [10 + topic] * n, [50] * a) for system, topic, n, a in drawn]
+    pairs += [pair([9] * 15, [1]), pair([9] * 15, [2])]  # too short to be shared
+    row = count_row("question")
     for one in pairs:
-        row.add(np.concatenate([one.question_ids, one.answer_ids]))
-    # Answers of one question that begin alike share fewer than 16 tokens beyond it, which packing computes again.
-    assert row.tokens <= packed_length(pairs) <= row.tokens + 6 * len(pairs)
+        row.add(one)
+    assert row.tokens == pack(pairs, share="question", round_to=1).num_tokens
+
+
+@given(PAIRS)
+def test_the_count_of_prefixes_is_near_what_packing_lays_out(drawn: list[tuple[int, int, int, int]]) -> None:
+    pairs = [pair([system] * 20 + [10 + topic] * n, [50] * a) for system, topic, n, a in drawn]
+    row = count_row("prefix")
+    for one in pairs:
+        row.add(one)
+    # Of a run that is shared in steps, packing computes steps of fewer than 16 tokens again.
+    laid_out = pack(pairs, share="prefix", round_to=1).num_tokens
+    assert laid_out - 15 * len(pairs) <= row.tokens <= laid_out
 
 
 def test_a_batch_is_cut_by_tokens() -> None:
-    queue = PairQueue()
+    queue = PairQueue("question")
     for one in unlike(5, 40):
         queue.add(entry(one))
     batch, _ = queue.take(100, 0.0)
@@ -73,7 +92,7 @@ def test_a_batch_is_cut_by_tokens() -> None:
 
 
 def test_pairs_with_the_question_of_the_oldest_come_along() -> None:
-    queue = PairQueue()
+    queue = PairQueue("question")
     question = [7] * 30
     first, other, sibling = entry(pair(question, [1])), entry(unlike(1, 30)[0]), entry(pair(question, [2]))
     for one in (first, other, sibling):
@@ -83,7 +102,7 @@ def test_pairs_with_the_question_of_the_oldest_come_along() -> None:
 
 
 def test_the_oldest_is_always_in_the_next_batch() -> None:
-    queue = PairQueue()
+    queue = PairQueue("question")
     large = entry(pair([5] * 500, [6]))
     queue.add(large)
     for one in unlike(50, 10):
@@ -92,7 +111,7 @@ def test_the_oldest_is_always_in_the_next_batch() -> None:
 
 
 def test_a_smaller_pair_may_pass_one_that_does_not_fit_but_only_once() -> None:
-    queue = PairQueue()
+    queue = PairQueue("question")
     one, large, small = entry(unlike(1, 60)[0]), entry(pair([5] * 70, [6])), entry(pair([8] * 20, [9]))
     for each in (one, large, small):
         queue.add(each)
@@ -102,7 +121,7 @@ def test_a_smaller_pair_may_pass_one_that_does_not_fit_but_only_once() -> None:
 
 
 def test_a_batch_has_one_temperature() -> None:
-    queue = PairQueue()
+    queue = PairQueue("question")
     for one, temperature in zip(unlike(4, 10), (1.0, 0.5, 1.0, 0.5), strict=True):
         queue.add(entry(one, temperature=temperature))
     assert [e.temperature for e in queue.take(100, 0.0)[0]] == [1.0, 1.0]
@@ -110,7 +129,7 @@ def test_a_batch_has_one_temperature() -> None:
 
 
 def test_what_is_past_its_deadline_is_not_computed() -> None:
-    queue = PairQueue()
+    queue = PairQueue("question")
     late, in_time = entry(unlike(1, 10)[0], expires_at_s=5.0), entry(pair([9], [9]), expires_at_s=15.0)
     queue.add(late)
     queue.add(in_time)
@@ -120,7 +139,7 @@ def test_what_is_past_its_deadline_is_not_computed() -> None:
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 64))
 def test_every_pair_leaves_the_queue_once(lengths: list[int], budget: int) -> None:
-    queue = PairQueue()
+    queue = PairQueue("question")
     entries = [entry(pair([i % 3] * n, [i])) for i, n in enumerate(lengths)]
     for one in entries:
         queue.add(one)
@@ -130,9 +149,9 @@ def test_every_pair_leaves_the_queue_once(lengths: list[int], budget: int) -> No
         waiting = next(e for e in oldest if e not in taken)
         batch, _ = queue.take(budget, 0.0)
         assert waiting in batch
-        row = PackedRow()
+        row = count_row("question")
         for one in batch:
-            row.add(one.sequence)
+            row.add(one.pair)
         assert row.tokens <= budget or len(batch) == 1
         taken.extend(batch)
     assert sorted(map(id, taken)) == sorted(map(id, entries))
@@ -170,7 +189,7 @@ class Device:
 async def batching(device: Device, **limits: int) -> AsyncIterator[tuple[Batcher, CollectorRegistry]]:
     registry = CollectorRegistry()
     limits = {"max_batch_tokens": 100, "max_queue_tokens": 1000, **limits}
-    batcher = Batcher(device.run, threads=1, registry=registry, **limits)
+    batcher = Batcher(device.run, threads=1, share="question", registry=registry, **limits)
     try:
         yield batcher, registry
     finally:
@@ -304,22 +323,20 @@ async def test_a_job_raises_to_whoever_asked_for_it() -> None:
 
 async def test_one_bad_pair_fails_its_request_only() -> None:
     device = Device()
+    fault = ServerFault("pairs[0]: not finite", reason="NON_FINITE_SCORE")
+
+    def run(batch: Sequence[Entry]) -> tuple[list[Any], RowTokens]:
+        time.sleep(0.05)  # so that the fault is heard of while the request's other pairs wait
+        results, tokens = device.run(batch)
+        return [fault if result == 13 else result for result in results], tokens
+
     async with batching(device) as (batcher, registry):
-        fault = ServerFault("pairs[0]: not finite", reason="NON_FINITE_SCORE")
-        plain = device.run
-        batcher._run_batch = lambda batch: (
-            [fault if r == 13 else r for r in plain(batch)[0]],
-            RowTokens(1, 0, 0),
-        )
-        held = await hold(device, batcher)
+        batcher._run_batch = run
         bad = asyncio.create_task(batcher.submit([pair([1], [13]), *unlike(20, 30)]))
         good = asyncio.create_task(batcher.submit([pair([1], [14])]))
-        await asyncio.sleep(0.05)
-        device.free.set()
         with pytest.raises(RewardplaneError, match="not finite"):
             await bad
         assert await good == [14]
-        await held
-        await asyncio.sleep(0.01)
         assert batcher.queued_tokens == 0
         assert registry.get_sample_value("rewardplane_dropped_total", {"reason": "call_failed"}) > 0
+    assert sum(map(len, device.batches)) < 22

@@ -111,15 +111,24 @@ def test_a_flood_is_answered_or_told_to_come_again(reward_dir: Path) -> None:
     assert metrics["rewardplane_queue_tokens", ()] == 0
 
 
+def wait_for_queue(server: Served, least_tokens: float) -> float:
+    """Gives the tokens that wait, once there are that many."""
+    end_s = time.monotonic() + 20
+    while (tokens := server.metrics()["rewardplane_queue_tokens", ()]) < least_tokens:
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    return tokens
+
+
 def test_callers_that_hang_up_leave_the_queue(reward_dir: Path) -> None:
     with served("reward", reward_dir, max_batch_tokens=64) as server:
         release = threading.Event()
         batcher = server.server.engine._compute.batcher
         asyncio.run_coroutine_threadsafe(batcher.run_alone(lambda: release.wait(30)), server.loop)
-        calls = [rpc.score_later(server.channel, [PAIR] * 10) for _ in range(5)]
-        deadline_s = time.monotonic() + 10
-        while server.metrics()["rewardplane_queue_tokens", ()] == 0 and time.monotonic() < deadline_s:
-            time.sleep(0.01)
+        calls = [rpc.score_later(server.channel, [PAIR] * 10)]
+        tokens = wait_for_queue(server, 1)
+        calls += [rpc.score_later(server.channel, [PAIR] * 10) for _ in range(4)]
+        wait_for_queue(server, 5 * tokens)
         for call in calls[1:]:
             call.cancel()
         late = rpc.failure(lambda: rpc.score(server.channel, [PAIR], timeout_s=0.2))

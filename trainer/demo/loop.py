@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from .report import write_report
 from .result import DemoResult, MetricLog, Sample, collect_versions
 from .servers import serving
 from .settings import ppo_settings, reward_settings, sft_settings
-from .table import accuracy_table, judged_table, terminal_tables
+from .table import JudgedRun, accuracy_table, judged_table, terminal_tables
 from .vader_data import RatedText, load_rated_texts, split_texts
+from .yardsticks import PairwiseAccuracy
 
 YARDSTICK_ANSWERS = 4
 
@@ -45,6 +46,8 @@ class Loop:
     options: DemoOptions
     console: Console
     settings: list[tuple[str, str]] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    """What the tables show, as numbers."""
     seconds: list[tuple[str, float]] = field(default_factory=list)
 
     def stage(self, name: str) -> Callable[[], None]:
@@ -69,7 +72,9 @@ class Loop:
             judges = (reward_at, reference_at)
             policy = self._train_policy(data, sft, reward, judges, sign=1)
             control = self._train_policy(data, sft, reward, judges, sign=-1) if options.control else None
-            result = self._compare(texts, data, sft, reward, judges, policy, control)
+            result = self._compare(texts, data, sft, judges, policy, control)
+        if options.control:
+            self._train_on_shuffled(data, sft)
         return result
 
     def _train_models(self, data: PreparedData) -> tuple[Path, Path]:
@@ -85,6 +90,15 @@ class Loop:
         self.settings.append(("reward", reward_config.model_dump_json(indent=1)))
         done()
         return sft.checkpoint, reward.checkpoint
+
+    def _train_on_shuffled(self, data: PreparedData, sft: Path) -> None:
+        done = self.stage("Control: a reward model of shuffled rankings")
+        output = self.options.directory / "shuffled"
+        shuffled = run_reward(reward_settings(data, output, sft, self.options.seed, shuffle_labels=True))
+        if shuffled.heldout is not None:
+            self.figures["shuffled_accuracy"] = shuffled.heldout.accuracy
+            self.console.print(f"{shuffled.heldout.accuracy:.3f} of held-out pairs right; chance is 0.5")
+        done()
 
     def _train_policy(
         self, data: PreparedData, sft: Path, reward: Path, judges: tuple[str, str], sign: int
@@ -102,7 +116,7 @@ class Loop:
         return result
 
     def _compare(
-        self, texts: tuple[RatedText, ...], data: PreparedData, sft: Path, reward: Path,
+        self, texts: tuple[RatedText, ...], data: PreparedData, sft: Path,
         judges: tuple[str, str], policy: PpoResult, control: PpoResult | None,
     ) -> DemoResult:  # fmt: skip
         options = self.options
@@ -124,6 +138,7 @@ class Loop:
         self._show_queries(policy.checkpoint, logs, list(zip(questions[:3], after.texts()[:3], strict=True)))
         training, held_out = split_texts(texts)
         accuracies = ranking_accuracies(training, held_out, judges[0])
+        self._note(runs, accuracies)
         done()
         result = self._result((accuracy_table(accuracies), judged_table(runs)), questions, before, after, control)
         for table in terminal_tables(result):
@@ -132,6 +147,15 @@ class Loop:
         self.console.print(f"Curves and samples: [bold]{report}[/bold]")
         self.console.print(f"Serve the policy:   [bold]rewardplane serve policy --model {policy.checkpoint}[/bold]")
         return result
+
+    def _note(self, runs: list[JudgedRun], accuracies: Mapping[str, PairwiseAccuracy]) -> None:
+        names = ("before", "best_of_n", "after", "control")
+        for name, run in zip(names, runs, strict=False):
+            self.figures[f"{name}_judge"] = run.judgement.mean_compound
+            self.figures[f"{name}_distinct_bigrams_ratio"] = run.judgement.distinct_bigrams_ratio
+            self.figures[f"{name}_kl_nats"] = run.kl_nats or 0.0
+            self.figures[f"{name}_score"] = run.score or 0.0
+        self.figures["reward_accuracy"] = accuracies["reward model"].ratio
 
     def _show_queries(self, checkpoint: Path, logs: Path, pairs: list[tuple[str, str]]) -> None:
         with serving("policy", checkpoint, logs) as address:

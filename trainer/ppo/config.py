@@ -129,4 +129,6 @@ class PpoRunConfig(Section):
             raise ValueError("ppo.ptx_coef > 0 needs data.pretraining")
         if self.ppo.minibatches > self.sampling.questions_per_update:
             raise ValueError("ppo.minibatches is more than sampling.questions_per_update: a minibatch would be empty")
+        if self.score.normalise_answers == 1 and self.sampling.answers_per_question == 1:
+            raise ValueError("score.normalise_answers = 1: one score has no spread; give 0, or 2 or more")
         return self

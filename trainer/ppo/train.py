@@ -67,7 +67,9 @@ class PpoRun:
         )
         self.texts = (
             Shuffled(
-                encode_texts(texts, self.policy.encoder, config.data.max_pretraining_tokens),
+                encode_texts(
+                    texts, self.policy.encoder, min(config.data.max_pretraining_tokens, self.policy.max_pair_tokens)
+                ),
                 config.seed,
                 TEXT_STREAM,
             )

@@ -111,7 +111,7 @@ def _backward(
         log_ratio = (logprobs - part.old_logprobs).masked_fill(~mask, 0.0)
         off = (log_ratio.exp() - 1.0).abs()
         figures = {
-            "policy_loss": float(loss),
+            "policy_loss": float(loss.detach()),
             "value_loss": value_part,
             "clip_ratio": float((off > config.clip_range).sum()) / num_tokens,
             # k3 of old against new: how far this step has moved.
@@ -128,7 +128,7 @@ def _backward_value(
         values, part.old_values, part.returns, part.answer_mask, config.clip_range_value, num_tokens
     )
     loss.backward()
-    return float(loss)
+    return float(loss.detach())
 
 
 def _backward_pretraining(learner: Learner, texts: Sequence[TokenPair], config: PpoConfig) -> float:
@@ -140,7 +140,7 @@ def _backward_pretraining(learner: Learner, texts: Sequence[TokenPair], config: 
         # Pretraining text is no sample: temperature 1.
         loss = ptx_loss(packed_logprobs(learner.policy, packed), num_tokens)
         (config.ptx_coef * loss).backward()
-        total += float(loss)
+        total += float(loss.detach())
     return total
 
 

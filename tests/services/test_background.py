@@ -1,0 +1,31 @@
+"""Texts that wait to be tokenized are bounded, as tokens are."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from rewardplane.services.common.background import CHARS_PER_TOKEN, TokenizerThread, in_daemon_thread
+
+from rewardplane.errors import Unavailable
+
+
+async def test_texts_that_wait_are_bounded() -> None:
+    tokenizer = TokenizerThread(max_tokens=10)
+    release = threading.Event()
+    first = asyncio.create_task(tokenizer.run(lambda: release.wait(10), 10 * CHARS_PER_TOKEN))
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable) as refused:
+        await tokenizer.run(lambda: None, 1)
+    assert refused.value.reason == "QUEUE_FULL"
+    release.set()
+    assert await first
+    assert await tokenizer.run(lambda: 7, 100 * CHARS_PER_TOKEN) == 7  # alone, any size is taken
+    tokenizer.stop()
+
+
+async def test_a_daemon_thread_hands_its_result_and_its_error_back() -> None:
+    assert await in_daemon_thread(lambda: 5) == 5
+    with pytest.raises(ZeroDivisionError):
+        await in_daemon_thread(lambda: 1 // 0)
