@@ -98,9 +98,7 @@ def test_texts_come_with_their_raw_ratings_and_once(tmp_path: Path) -> None:
         (("4", "1", "Fine.\tToo many columns.", [1]), "3 columns"),
     ],
 )
-def test_a_malformed_row_is_named(
-    tmp_path: Path, row: tuple[str, str, str, list[int]], complaint: str
-) -> None:
+def test_a_malformed_row_is_named(tmp_path: Path, row: tuple[str, str, str, list[int]], complaint: str) -> None:
     files = FILES | {"movieReviewSnippets": [*FILES["movieReviewSnippets"], row]}
 
     with pytest.raises(BadData, match=complaint):
@@ -142,9 +140,7 @@ def test_cache_directory_follows_xdg(environ: dict[str, str], expected: Path) ->
     assert vader_sdist.cache_directory(environ) == expected
 
 
-def test_without_an_index_the_error_says_where_to_put_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_an_index_the_error_says_where_to_put_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_index(monkeypatch, find_links=tmp_path)
     cache = tmp_path / "cache"
     cache.mkdir()

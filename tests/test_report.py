@@ -66,9 +66,7 @@ def write_run(directory: Path, rows: Sequence[Mapping[str, float | None]]) -> Pa
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
     tmp_path = tmp_path_factory.mktemp("metrics")
-    updates = [
-        {"update": float(u)} | {key: u * (i + 1) / 7 for i, key in enumerate(PPO_KEYS)} for u in range(1, 11)
-    ]
+    updates = [{"update": float(u)} | {key: u * (i + 1) / 7 for i, key in enumerate(PPO_KEYS)} for u in range(1, 11)]
     steps = [{"update": s, "loss": 5 / s, "heldout_loss": 6 / s, "accuracy": 0.6} for s in range(1, 5)]
     ppo = write_run(tmp_path / "ppo", updates)
     falling: list[dict[str, float | None]] = [

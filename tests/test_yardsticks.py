@@ -80,9 +80,7 @@ def test_the_interval_is_that_of_resampled_texts() -> None:
         ([], [], "different ratings"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(
-    scores: list[float], ratings: list[float], complaint: str
-) -> None:
+def test_what_cannot_be_compared_is_refused(scores: list[float], ratings: list[float], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         pairwise_accuracy(scores, ratings)
 

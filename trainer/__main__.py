@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Trains an SFT, reward or policy model.")
+from .explain import explained
 
-FAILED = 1
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Trains an SFT, reward or policy model.")
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file with the settings of the run.")]
 Overrides = Annotated[
@@ -49,7 +47,7 @@ def common(log_level: LogLevel = "warning") -> None:
 @app.command()
 def sft(config: ConfigFile, overrides: Overrides = None) -> None:
     """Fine-tunes a language model on demonstrations, or trains one from scratch."""
-    with _explained():
+    with explained():
         from .config import load_config
         from .sft.config import SftConfig
         from .sft.train import run_sft
@@ -62,7 +60,7 @@ def sft(config: ConfigFile, overrides: Overrides = None) -> None:
 @app.command()
 def reward(config: ConfigFile, overrides: Overrides = None) -> None:
     """Trains a reward model on ranked answers."""
-    with _explained():
+    with explained():
         from .config import load_config
         from .reward.config import RewardConfig
         from .reward.train import run_reward
@@ -76,33 +74,10 @@ def reward(config: ConfigFile, overrides: Overrides = None) -> None:
 @app.command()
 def ppo(config: ConfigFile, overrides: Overrides = None) -> None:
     """Trains a policy against a reward and a reference server."""
-    with _explained():
+    with explained():
         from .config import load_config
         from .ppo.config import PpoRunConfig
         from .ppo.train import run_ppo
 
         result = run_ppo(load_config(config, PpoRunConfig, overrides or ()))
         typer.echo(str(result.checkpoint))
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turns what a user can put right into one message; a bug keeps its traceback."""
-    from rewardplane.errors import RewardplaneError
-    from rewardplane.modeling.checkpoint import BadCheckpoint
-    from rewardplane.modeling.encoding import UnencodablePair
-
-    from .config import ConfigError
-    from .jsonl import BadData
-    from .judges import JudgeGone, JudgeMisfit
-    from .optim import TrainingDiverged
-
-    expected = (
-        ConfigError, BadData, BadCheckpoint, UnencodablePair, TrainingDiverged,
-        JudgeGone, JudgeMisfit, RewardplaneError,
-    )  # fmt: skip
-    try:
-        yield
-    except expected as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(FAILED) from error

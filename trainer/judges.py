@@ -19,7 +19,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from rewardplane import Client
-from rewardplane.errors import DeadlineExceeded, RewardplaneError, Unavailable
+from rewardplane.errors import DeadlineExceeded, DigestMismatch, RewardplaneError, Unavailable
 from rewardplane.modeling.encoding import PairEncoder
 from rewardplane.results import ModelInfo, ScoreKind
 from rewardplane.wire import ChatPair, Pair, TextPair, TokenPair
@@ -81,6 +81,14 @@ class Judge:
     @property
     def digest(self) -> str:
         return self.info.model_version.checkpoint_digest
+
+    def require(self, digest: str) -> None:
+        """Raises DigestMismatch when the judge has other weights than those of this digest."""
+        if self.digest != digest:
+            raise DigestMismatch(
+                f"the {self.role} judge has weights {self.digest[:12]}, and the run began with {digest[:12]}",
+                target=self.config.target,
+            )
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Calls until the judge answers. Raises JudgeGone after `outage_limit_s` of trying."""

@@ -50,7 +50,7 @@ class PairEncoder:
     def encode_question(self, question: str | Sequence[ChatMessage]) -> Ids:
         """A text, or a conversation up to the message to be answered. int32[Q], Q >= 1."""
         if isinstance(question, str) and not self.tokenizer.chat_template:
-            ids = self.tokenizer(question)["input_ids"]
+            ids = self.tokenizer(question, verbose=False)["input_ids"]
         else:
             ids = self._templated(question)
         if not len(ids):
@@ -59,12 +59,12 @@ class PairEncoder:
 
     def encode_answer(self, answer: str, *, ended: bool = True) -> Ids:
         """int32[A]; with the stop token that a finished answer ends with, unless `ended` is False."""
-        ids = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]
         return np.asarray([*ids, self.stop_token_ids[0]] if ended else ids, np.int32)
 
     def encode_text(self, text: str) -> Ids:
         """A whole text with the tokenizer's special tokens and a stop token: language-model training text."""
-        ids = self.tokenizer(text)["input_ids"]
+        ids = self.tokenizer(text, verbose=False)["input_ids"]
         return np.asarray([*ids, self.stop_token_ids[0]], np.int32)
 
     def decode(self, ids: Ids) -> str:

@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from . import faults
-from .batcher import SECONDS
+from .batch_metrics import SECONDS
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from one_by_one import build, ids
+from tiny_models import VOCABULARY
 
 from rewardplane.modeling.attention import UnsupportedAttention
 from rewardplane.modeling.models import load_causal_model
@@ -74,15 +75,18 @@ def test_without_stop_tokens_answers_have_full_length() -> None:
 def test_an_answer_does_not_depend_on_its_companions(family: str) -> None:
     model = build(family, causal=True)
     asked = questions(6, 300)
-    sampling = Sampling(max_answer_tokens=20, seed=11)
-    together = lists(sample_answers(model, asked, [7, 8, 9], sampling, answers_per_question=3))
-    assert lists(sample_answers(model, asked[:1], [7, 8, 9], sampling, answers_per_question=3)) == together[:3]
-    others = [ids(np.random.default_rng(1), length, 300) for length in (30, 2, 9, 1)]
-    mixed = lists(
-        sample_answers(model, [others[0], asked[1], *others[1:]], [7, 8, 9], sampling, answers_per_question=3)
-    )
-    assert mixed[3:6] == together[3:6]
-    assert len({len(answer) for answer in together}) > 1  # some companions ended early
+    # Every eighth token ends an answer, so the batch shrinks at almost every step.
+    sampling, stops = Sampling(max_answer_tokens=20, seed=11), range(0, VOCABULARY, 8)
+
+    def answers(asked: list[Ids]) -> list[list[int]]:
+        return lists(sample_answers(model, asked, stops, sampling, answers_per_question=3))
+
+    together = answers(asked)
+    assert len({len(answer) for answer in together}) > 5
+    assert answers(asked[:1]) == together[:3]
+    assert answers(asked[:4]) == together[:12]
+    others = [ids(np.random.default_rng(1), length) for length in (30, 2, 9, 1)]
+    assert answers([others[0], asked[1], *others[1:]])[3:6] == together[3:6]
 
 
 def test_a_longer_limit_only_continues_answers() -> None:

@@ -83,7 +83,7 @@ async def test_a_flood_changes_nothing_for_those_who_are_let_in(tmp_path: Path) 
                 for _ in range(20)
             ]
             per_s = await capacity(stub, requests, 10)
-            before_mib, before = resident_mib(process.process.pid), scrape(process.metrics_port)
+            before_mib = resident_mib(process.process.pid)
             outcomes = await flood(stub, requests, 10 * per_s, FLOOD_S)
             after_mib, metrics = resident_mib(process.process.pid), scrape(process.metrics_port)
             # Half of the capacity from before the flood and half from after: other programs come and go.

@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-app = typer.Typer(add_completion=False)
+from ..explain import FAILED, explained
 
-FAILED = 1
+app = typer.Typer(add_completion=False)
 
 
 def main(argv: list[str]) -> int:
@@ -49,17 +49,13 @@ def command(
     logging.basicConfig(
         filename=directory / "demo.log", level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # torch and transformers take seconds to import: only now.
-    from .loop import DemoOptions, Loop
-    from .vader_sdist import SdistUnavailable, cache_directory
+    with explained():
+        from .loop import DemoOptions, Loop
+        from .vader_sdist import cache_directory
 
-    options = DemoOptions(directory, cache_directory(os.environ), model, updates, seed, control)
-    loop = Loop(options, console)
-    try:
+        options = DemoOptions(directory, cache_directory(os.environ), model, updates, seed, control)
+        loop = Loop(options, console)
         loop.run()
-    except SdistUnavailable as error:
-        console.print(str(error))
-        raise typer.Exit(FAILED) from error
     total = sum(seconds for _, seconds in loop.seconds)
     console.print("  ".join(f"{name.split(':')[0]} {seconds:.0f} s" for name, seconds in loop.seconds))
     console.print(f"{total:.0f} s in all")

@@ -19,7 +19,7 @@ from .prepare import PrepareConfig, PreparedData, prepare
 from .query import query_policy
 from .ranking import ranking_accuracies
 from .report import write_report
-from .result import DemoResult, MetricLog, Sample, collect_versions
+from .result import DemoResult, MetricLog, ResultTable, Sample, collect_versions
 from .servers import serving
 from .settings import ppo_settings, reward_settings, sft_settings
 from .table import JudgedRun, accuracy_table, judged_table, terminal_tables
@@ -75,6 +75,8 @@ class Loop:
             result = self._compare(texts, data, sft, judges, policy, control)
         if options.control:
             self._train_on_shuffled(data, sft)
+        self.figures |= {"seed": options.seed, "seconds": sum(seconds for _, seconds in self.seconds)}
+        (options.directory / "figures.json").write_text(json.dumps(self.figures, indent=1) + "\n")
         return result
 
     def _train_models(self, data: PreparedData) -> tuple[Path, Path]:
@@ -165,11 +167,11 @@ class Loop:
 
     def _result(
         self,
-        tables: tuple,
+        tables: tuple[ResultTable, ...],
         questions: list[str],
         before: Answered,
         after: Answered,
-        control: PpoResult | None,  # type: ignore[type-arg]
+        control: PpoResult | None,
     ) -> DemoResult:
         directory = self.options.directory
         ppo_logs = [MetricLog("PPO", directory / "ppo")]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,6 +92,11 @@ class Collector:
 
 
 def _gather(pending: Sequence[tuple[Future[Tensor], Future[list[Tensor]]]]) -> Verdict:
+    # The first judge that fails for good ends the wait for the others.
+    futures: list[Future[Any]] = [future for both in pending for future in both]
+    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+    for future in done:
+        future.result()
     return Verdict(
         scores=torch.cat([scores.result() for scores, _ in pending]),
         ref_logprobs=torch.cat([part for _, logprobs in pending for part in logprobs.result()]),

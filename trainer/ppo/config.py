@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal, Self
 
@@ -122,6 +123,13 @@ class PpoRunConfig(Section):
     value_optimizer: OptimizerConfig
     evaluation: EvaluationConfig = EvaluationConfig()
     output: OutputConfig
+
+    def numbers_digest(self) -> str:
+        """Hex SHA-256 over the settings that decide the run's numbers: not where things are, nor how long it goes."""
+        deciding = self.model_dump_json(
+            include={"seed", "sampling", "kl", "score", "ppo", "policy_optimizer", "value_optimizer"}
+        )
+        return hashlib.sha256(deciding.encode()).hexdigest()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

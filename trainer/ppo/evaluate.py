@@ -61,8 +61,15 @@ class Evaluation:
         self._write(update, questions, answers, judged.scores)
         return figures
 
+    def forget_from(self, update: int) -> None:
+        """Drops samples that a run which goes on at `update` will write again."""
+        if self.samples_file.exists():
+            lines = self.samples_file.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["update"] < update]
+            self.samples_file.write_text("".join(kept), encoding="utf-8")
+
     def _write(self, update: int, questions: list[str], answers: list[str], scores: torch.Tensor) -> None:
-        with self.samples_file.open("a") as file:
+        with self.samples_file.open("a", encoding="utf-8") as file:
             for row in range(min(self.samples, len(answers))):
                 line = {
                     "update": update,

@@ -10,9 +10,13 @@ from rewardplane.modeling.models import Loaded
 from .config import PpoRunConfig
 
 
+def checkpoint_directory(output: Path) -> Path:
+    return output / "checkpoints"
+
+
 def publish(policy: Loaded, config: PpoRunConfig, updates: int) -> tuple[Path, Manifest]:
-    """Writes `checkpoints/NAME-UPDATES`; one that a run before this one has published already stays."""
-    directory = config.output.directory / "checkpoints" / f"{config.policy.name}-{updates:06d}"
+    """Writes `checkpoints/NAME-UPDATES`; one that was published before a resume stays."""
+    directory = checkpoint_directory(config.output.directory) / f"{config.policy.name}-{updates:06d}"
     if directory.exists():
         return directory, read_manifest(directory)
     manifest = save_checkpoint(

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import torch
 
 from rewardplane.modeling.models import Loaded, load_causal_model
 
 from ..config import ConfigError
-from ..data import BadData, Question
 from ..judges import ReferenceJudge, RewardJudge
 from ..optim import Optimizer
-from .collect import Collector, EncodedQuestion
+from .collect import Collector
 from .config import PpoRunConfig
 from .update import Learner
 from .value import ValueModel
@@ -45,23 +41,12 @@ def make_learner(config: PpoRunConfig) -> tuple[Loaded, Learner]:
 def make_collector(config: PpoRunConfig, policy: Loaded) -> Collector:
     """Connects to the judges, waiting for them. Raises JudgeMisfit and JudgeGone."""
     reference = ReferenceJudge(config.reference, policy.encoder)
-    reward = RewardJudge(config.reward, policy.encoder)
+    try:
+        reward = RewardJudge(config.reward, policy.encoder)
+    except BaseException:
+        reference.close()
+        raise
     return Collector(policy, reward, reference, config.sampling)
-
-
-def encode_questions(
-    questions: Sequence[Question], policy: Loaded, config: PpoRunConfig, source: Path
-) -> list[EncodedQuestion]:
-    """Raises BadData when a question is too long for the run or for the model."""
-    room = min(config.data.max_question_tokens, policy.max_pair_tokens - config.sampling.max_answer_tokens)
-    encoded = [EncodedQuestion(question, policy.encoder.encode_question(question)) for question in questions]
-    for number, question in enumerate(encoded, start=1):
-        if len(question.ids) > room:
-            raise BadData(
-                f"{source}: question {number} has {len(question.ids)} tokens; "
-                f"{room} fit beside an answer of {config.sampling.max_answer_tokens}"
-            )
-    return encoded
 
 
 def _switch_off_dropout(*models: torch.nn.Module) -> None:

@@ -26,11 +26,16 @@ class Progress:
     kl_coef: float
     score_mean: float  # of the untrained policy's answers
     score_spread: float
+    reward_digest: str  # the judges' weights
+    reference_digest: str
+    settings: str  # digest of what decides the run's numbers
 
 
 def save_state(directory: Path, learner: Learner, progress: Progress, keep: int) -> Path:
     """Writes the state of `progress.update` under `directory` and removes all but the newest `keep`."""
     directory.mkdir(parents=True, exist_ok=True)
+    for half_written in directory.glob(".state.*"):  # by a run that was killed
+        shutil.rmtree(half_written)
     staging = Path(tempfile.mkdtemp(prefix=".state.", dir=directory))
     try:
         torch.save(_tensors(learner), staging / "tensors.pt")
@@ -56,12 +61,15 @@ def newest_state(directory: Path) -> Path | None:
     return states[-1] if states else None
 
 
-def load_state(state: Path, learner: Learner) -> Progress:
-    """Puts weights and optimizers back; gives the rest."""
+def read_progress(state: Path) -> Progress:
+    return Progress(**json.loads((state / "progress.json").read_text()))
+
+
+def load_weights(state: Path, learner: Learner) -> None:
+    """Puts weights and optimizers back."""
     saved = torch.load(state / "tensors.pt", map_location=learner.policy.device, weights_only=True)
     for part, content in _parts(learner).items():
         content.load_state_dict(saved[part])
-    return Progress(**json.loads((state / "progress.json").read_text()))
 
 
 def _parts(learner: Learner) -> dict[str, torch.nn.Module | torch.optim.Optimizer]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,31 +12,28 @@ import numpy as np
 import torch
 
 from rewardplane.modeling.checkpoint import Manifest
-from rewardplane.modeling.models import Loaded
 
-from ..data import read_prompts, read_texts
+from ..config import ConfigError
 from ..progress import RunLog
-from .collect import Collector, EncodedQuestion, Verdict
+from .collect import Verdict
 from .config import PpoRunConfig
 from .evaluate import Evaluation, Judge
 from .figures import rollout_figures
 from .gae import gae, whiten
+from .inputs import Files, Inputs
 from .kl import AdaptiveKl, FixedKl
 from .measure import measure
 from .microbatch import cut
-from .pretraining import encode_texts
-from .publish import publish
-from .questions import Shuffled
+from .publish import checkpoint_directory, publish
 from .rewards import kl_penalized_rewards, replace_score_without_eos
 from .rollout import Rollout, ScoredRollout, TrainingBatch, pad_answers
-from .setup import encode_questions, make_collector, make_learner
-from .state import Progress, load_state, newest_state, save_state
+from .setup import make_collector, make_learner
+from .state import Progress, load_weights, newest_state, read_progress, save_state
 from .update import ppo_epochs
 
 log = logging.getLogger(__name__)
 
-QUESTION_STREAM, TEXT_STREAM, MINIBATCH_STREAM = 10, 11, 12
-SAMPLE_STREAM, SCALE_STREAM = 0, 2
+SAMPLE_STREAM, SCALE_STREAM, MINIBATCH_STREAM = 0, 2, 12  # 1 is the evaluation's; 10 and 11 the inputs'
 SHOWN = ("score", "kl_nats", "entropy", "ended_ratio")
 
 
@@ -56,41 +52,18 @@ class PpoRun:
 
     def __init__(self, config: PpoRunConfig, judge: Judge | None) -> None:
         self.config = config
-        # Data first: a bad line must stop the run before anything is loaded.
-        prompts = read_prompts(config.data.prompts)
-        held_out = read_prompts(config.evaluation.prompts) if config.evaluation.prompts else []
-        texts = read_texts(config.data.pretraining) if config.ppo.ptx_coef and config.data.pretraining else []
-        self.policy: Loaded
+        files = Files(config)
         self.policy, self.learner = make_learner(config)
-        self.questions = Shuffled(
-            encode_questions(prompts, self.policy, config, config.data.prompts), config.seed, QUESTION_STREAM
-        )
-        self.texts = (
-            Shuffled(
-                encode_texts(
-                    texts, self.policy.encoder, min(config.data.max_pretraining_tokens, self.policy.max_pair_tokens)
-                ),
-                config.seed,
-                TEXT_STREAM,
-            )
-            if texts
-            else None
-        )
-        self.collector: Collector = make_collector(config, self.policy)
+        self.inputs = Inputs(files, self.policy, config)
+        self.collector = make_collector(config, self.policy)
         self.kl = (
             FixedKl(config.kl.coef)
             if config.kl.controller == "fixed"
             else AdaptiveKl(config.kl.coef, config.kl.target_nats, config.kl.horizon_episodes)
         )
         self.evaluation = (
-            Evaluation(
-                self.collector,
-                self.learner,
-                encode_questions(held_out, self.policy, config, config.evaluation.prompts),
-                judge,
-                config,
-            )
-            if held_out and config.evaluation.prompts
+            Evaluation(self.collector, self.learner, self.inputs.held_out, judge, config)
+            if self.inputs.held_out
             else None
         )
         self.states = config.output.directory / "states"
@@ -98,35 +71,62 @@ class PpoRun:
         self.score_mean, self.score_spread = 0.0, 1.0
 
     def start(self) -> None:
-        """Goes on from the newest state, or fits the scale of the scores."""
+        """Goes on from the newest state, or fits the scale of the scores.
+
+        Raises ConfigError when the directory holds another run, DigestMismatch when a judge has other weights.
+        """
         state = newest_state(self.states)
         if state is not None:
-            progress = load_state(state, self.learner)
-            self.done, self.kl.coef = progress.update, progress.kl_coef
-            self.score_mean, self.score_spread = progress.score_mean, progress.score_spread
-            log.warning("going on after update %d (%s)", self.done, state)
+            self._go_on(state)
+        elif checkpoint_directory(self.config.output.directory).exists():
+            raise ConfigError(
+                f"output.directory: {self.config.output.directory} holds checkpoints of another run and no state "
+                "to go on from; choose another directory"
+            )
         elif self.config.score.normalise_answers:
             self._fit_scale(self.config.score.normalise_answers)
             self.learner.value.standardise(self.score_mean, self.config.score.sign * self.score_spread)
         elif self.config.score.sign == -1:
             self.learner.value.standardise(0.0, -1.0)
 
+    def _go_on(self, state: Path) -> None:
+        progress = read_progress(state)
+        if progress.settings != self.config.numbers_digest():
+            raise ConfigError(
+                f"output.directory: the run in {self.config.output.directory} has other settings; choose another "
+                "directory, or give it the settings that it began with"
+            )
+        self.collector.reward.require(progress.reward_digest)
+        self.collector.reference.require(progress.reference_digest)
+        load_weights(state, self.learner)
+        self.done, self.kl.coef = progress.update, progress.kl_coef
+        self.score_mean, self.score_spread = progress.score_mean, progress.score_spread
+        log.warning("going on after update %d (%s)", self.done, state)
+
     def _fit_scale(self, answers: int) -> None:
         """Gives scores of the untrained policy's answers mean 0 and spread 1 (arXiv:1909.08593, 2.1)."""
         n = -(-answers // self.config.sampling.answers_per_question)
-        _, verdict = self.collector.answers(self.questions.batch(0, n), [self.config.seed, SCALE_STREAM])
+        _, verdict = self.collector.answers(self.inputs.questions.batch(0, n), [self.config.seed, SCALE_STREAM])
         scores = verdict.result().scores
         self.score_mean, self.score_spread = float(scores.mean()), max(float(scores.std()), 1e-6)
 
     def save(self) -> None:
-        progress = Progress(self.done, self.kl.coef, self.score_mean, self.score_spread)
+        progress = Progress(
+            update=self.done,
+            kl_coef=self.kl.coef,
+            score_mean=self.score_mean,
+            score_spread=self.score_spread,
+            reward_digest=self.collector.reward.digest,
+            reference_digest=self.collector.reference.digest,
+            settings=self.config.numbers_digest(),
+        )
         save_state(self.states, self.learner, progress, self.config.output.keep_states)
 
     def update(self) -> dict[str, float]:
         """One turn of the loop; gives its figures."""
         config, learner, update = self.config, self.learner, self.done
         clock = Stopwatch()
-        pairs, judging = self.collector.answers(self._questions_of(update), [config.seed, SAMPLE_STREAM, update])
+        pairs, judging = self.collector.answers(self.inputs.of_update(update), [config.seed, SAMPLE_STREAM, update])
         clock.lap("sample")
         rng = np.random.default_rng([config.seed, MINIBATCH_STREAM, update])
         minibatches = cut(
@@ -148,7 +148,7 @@ class PpoRun:
             pairs, rollout.answer_mask, rollout.logprobs, rollout.values,
             whiten(advantages, rollout.answer_mask), returns,
         )  # fmt: skip
-        stats = ppo_epochs(learner, batch, minibatches, self._texts_of(update), config.ppo, update, rng)
+        stats = ppo_epochs(learner, batch, minibatches, self.inputs.texts_of_update(update), config.ppo, update, rng)
         clock.lap("update")
         figures = rollout_figures(scored, rewards, returns, judging.result().scores)
         figures |= {"kl_coef": self.kl.coef, "first_ratio_deviation": stats.first_ratio_deviation or 0.0}
@@ -156,17 +156,6 @@ class PpoRun:
         self.done += 1
         figures |= {"learning_rate": learner.policy_optimizer.learning_rate(update)}
         return figures | stats.means() | self._outage_figures() | clock.figures()
-
-    def _questions_of(self, update: int) -> list[EncodedQuestion]:
-        return self.questions.batch(update, self.config.sampling.questions_per_update)
-
-    def _texts_of(self, update: int) -> Iterator[list] | None:  # type: ignore[type-arg]
-        """The pretraining texts of each optimizer step of an update."""
-        if self.texts is None:
-            return None
-        steps = self.config.ppo.epochs * self.config.ppo.minibatches
-        texts, size = self.texts, self.config.ppo.ptx_texts
-        return (texts.batch(update * steps + step, size) for step in range(steps))
 
     def _scored(self, rollout: Rollout, verdict: Verdict) -> ScoredRollout:
         device = rollout.logprobs.device
@@ -214,6 +203,8 @@ def run_ppo(config: PpoRunConfig, judge: Judge | None = None) -> PpoResult:
         run = PpoRun(config, judge)
         stack.callback(run.collector.close)
         run.start()
+        if run.evaluation is not None:
+            run.evaluation.forget_from(run.done)
         resumed = run.done - 1 if run.done else None
         progress = stack.enter_context(RunLog(config.output.directory, config.updates, "ppo", resumed_update=resumed))
         while run.done < config.updates:

@@ -71,7 +71,7 @@ class JudgeProcess:
     @property
     def target(self) -> str:
         """Its address, once it serves."""
-        end_s = time.monotonic() + 60
+        end_s = time.monotonic() + 100  # the first one waits for the imports
         while not self._ports.exists():
             if time.monotonic() > end_s or not self._command.process.is_alive():
                 raise RuntimeError(f"the {self.role} judge does not serve:\n{self._log.read_text()}")

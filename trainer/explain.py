@@ -1,0 +1,39 @@
+"""What a command says when it cannot go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+FAILED = 1
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turns what a user can put right into one message and exit status 1; a bug keeps its traceback."""
+    # torch and transformers take seconds to import: not before a command runs.
+    from transformers.utils.logging import disable_progress_bar
+
+    from rewardplane.errors import RewardplaneError
+    from rewardplane.modeling.checkpoint import BadCheckpoint
+    from rewardplane.modeling.encoding import UnencodablePair
+
+    from .config import ConfigError
+    from .demo.servers import ServerFailed
+    from .demo.vader_sdist import SdistUnavailable
+    from .jsonl import BadData
+    from .judges import JudgeGone, JudgeMisfit
+    from .optim import TrainingDiverged
+
+    expected = (
+        BadCheckpoint, BadData, ConfigError, JudgeGone, JudgeMisfit, RewardplaneError, SdistUnavailable,
+        ServerFailed, TrainingDiverged, UnencodablePair,
+    )  # fmt: skip
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading and saving weights: commands say themselves what they do
+    try:
+        yield
+    except expected as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(FAILED) from error
