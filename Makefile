@@ -25,7 +25,7 @@ lint: $(READY)
 	cp -r services build/tree/rewardplane/services
 	cp -r trainer build/tree/rewardplane/trainer
 	cd build/tree && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p rewardplane
-	PYTHONPATH=build/tree $(BIN)/lint-imports
+	cd build/tree && ../../$(BIN)/lint-imports --config ../../pyproject.toml --no-cache
 
 format: $(READY)
 	$(BIN)/ruff check --fix

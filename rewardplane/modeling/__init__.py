@@ -1,0 +1,1 @@
+"""What servers and trainers share: packed forward, log-probs, sampling, checkpoints. Needs torch."""
