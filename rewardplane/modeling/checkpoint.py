@@ -79,18 +79,18 @@ def save_checkpoint(
     return _with_digest(manifest, content)
 
 
-def read_manifest(directory: Path, *, fingerprint: str = "") -> Manifest:
+def read_manifest(directory: Path) -> Manifest:
     """Reads and verifies a checkpoint's manifest, or makes one for a plain Hugging Face directory.
 
-    `fingerprint` is the tokenizer's, for a directory without a manifest. Raises BadCheckpoint when the
-    directory holds no model or when a file's bytes differ from the manifest.
+    One that is made has no tokenizer fingerprint. Raises BadCheckpoint when the directory holds no model or when
+    a file's bytes differ from the manifest.
     """
     directory = Path(directory)
     if not (directory / "config.json").is_file():
         raise BadCheckpoint(f"{directory} holds no config.json: not a Hugging Face model directory")
     path = directory / MANIFEST
     if not path.is_file():
-        manifest = Manifest(directory.resolve().name, None, 0, fingerprint, _hash_files(directory))
+        manifest = Manifest(directory.resolve().name, None, 0, "", _hash_files(directory))
         return _with_digest(manifest, manifest.to_bytes())
     content = path.read_bytes()
     try:

@@ -8,6 +8,7 @@ are also 2.2 to 2.4 times slower.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ PACKED_FOR_ROWS = 1024
 _packed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 # A fused optimizer step changes weights without counting a new version of them (torch 2.13).
-register_optimizer_step_post_hook(lambda *_: _packed.clear())
+register_optimizer_step_post_hook(lambda *_: forget_packed_weights())
 
 
 def use_packed_linear(model: nn.Module) -> None:
@@ -86,11 +87,30 @@ class _Linear(torch.autograd.Function):
 
 
 def _pack(weight: Tensor) -> Tensor:
-    """The weight in oneDNN's layout, kept until the weight changes."""
-    version = 0 if weight.is_inference() else weight._version
+    """The weight in oneDNN's layout, kept until the weight changes.
+
+    In-place changes through `weight.data` are not seen: call `forget_packed_weights` after them.
+    """
+    if weight.is_inference():  # it counts no versions
+        return _reorder(weight)
     known = _packed.get(weight)
-    if known is not None and known[0] == version:
-        return known[1]  # type: ignore[no-any-return]
+    if known is None or known.version != weight._version or known.data.data_ptr() != weight.data_ptr():
+        known = _packed[weight] = _Packed(weight._version, weight.detach(), _reorder(weight))
+    return known.packed
+
+
+def forget_packed_weights() -> None:
+    """Packs every weight anew when it is next used."""
+    _packed.clear()
+
+
+@dataclass(frozen=True)
+class _Packed:
+    version: int
+    data: Tensor  # kept alive, so that no other weight can come to lie at its address
+    packed: Tensor
+
+
+def _reorder(weight: Tensor) -> Tensor:
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PACKED_FOR_ROWS)
-    _packed[weight] = (version, packed)
     return packed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Loaded:
 
 def load_reward_model(directory: Path | str, dtype: torch.dtype, device: str = "cpu") -> Loaded:
     """Loads a sequence classifier with one label. Raises BadCheckpoint for anything else."""
+    manifest = read_manifest(Path(directory))
     config = AutoConfig.from_pretrained(directory)
     architecture = (config.architectures or ["?"])[0]
     if not architecture.endswith("ForSequenceClassification") or config.num_labels != 1:
@@ -52,20 +53,20 @@ def load_reward_model(directory: Path | str, dtype: torch.dtype, device: str = "
             f"{directory} holds a {architecture} with {config.num_labels} labels; "
             "a reward model is a ...ForSequenceClassification with one"
         )
-    return _load(AutoModelForSequenceClassification, directory, dtype, device)
+    return _load(AutoModelForSequenceClassification, manifest, Path(directory), dtype, device)
 
 
 def load_causal_model(directory: Path | str, dtype: torch.dtype, device: str = "cpu") -> Loaded:
     """Loads a causal language model. Raises BadCheckpoint for anything else."""
+    manifest = read_manifest(Path(directory))
     config = AutoConfig.from_pretrained(directory)
     architecture = (config.architectures or ["?"])[0]
     if architecture.endswith("ForSequenceClassification"):
         raise BadCheckpoint(f"{directory} holds a {architecture}; a causal language model is needed here")
-    return _load(AutoModelForCausalLM, directory, dtype, device)
+    return _load(AutoModelForCausalLM, manifest, Path(directory), dtype, device)
 
 
-def _load(auto: Any, directory: Path | str, dtype: torch.dtype, device: str) -> Loaded:
-    directory = Path(directory)
+def _load(auto: Any, manifest: Manifest, directory: Path, dtype: torch.dtype, device: str) -> Loaded:
     tokenizer = AutoTokenizer.from_pretrained(directory)
     model = auto.from_pretrained(directory, dtype=dtype, use_safetensors=True).to(device).eval()
     prepare(model)
@@ -73,7 +74,7 @@ def _load(auto: Any, directory: Path | str, dtype: torch.dtype, device: str) -> 
     return Loaded(
         model=model,
         encoder=encoder,
-        manifest=read_manifest(directory, fingerprint=encoder.fingerprint),
+        manifest=replace(manifest, tokenizer_fingerprint=encoder.fingerprint),
         max_pair_tokens=int(model.config.max_position_embeddings),
     )
 

@@ -60,7 +60,7 @@ def sample_answers(
 def _uniforms(sampling: Sampling, n: int) -> NDArray[np.float32]:
     """float32[n, max_answer_tokens] in [0, 1): row i depends on the seed and i alone."""
     rows = [
-        np.random.Generator(np.random.Philox(key=[sampling.seed & (2**64 - 1), i])).random(
+        np.random.Generator(np.random.Philox(key=np.array([sampling.seed & (2**64 - 1), i], np.uint64))).random(
             sampling.max_answer_tokens, np.float32
         )
         for i in range(n)

@@ -104,7 +104,6 @@ def test_loading_refuses_changed_weights(copied: Path) -> None:
         load_causal_model(copied, torch.float32)
 
 
-@pytest.mark.xfail(reason="the weights are read before the manifest: SafetensorError, which names nothing", strict=True)
 def test_loading_refuses_torn_weights(copied: Path) -> None:
     weights = copied / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -112,7 +111,6 @@ def test_loading_refuses_torn_weights(copied: Path) -> None:
         load_causal_model(copied, torch.float32)
 
 
-@pytest.mark.xfail(reason="transformers takes a directory that is not there for a model of the hub", strict=True)
 def test_loading_what_is_not_there_asks_no_hub(tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint, match="nothing"):
         load_causal_model(tmp_path / "nothing", torch.float32)
