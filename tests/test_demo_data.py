@@ -14,7 +14,6 @@ from rewardplane.trainer.demo.prepare import (
     prepare,
     question_rows,
     ranked_groups,
-    shuffle_ratings,
 )
 from rewardplane.trainer.demo.vader_data import FILM, PRODUCT, TWEETS, RatedText
 from rewardplane.trainer.jsonl import BadData, Row
@@ -205,19 +204,6 @@ def test_groups_use_every_text_once_and_never_mix_sources() -> None:
     for group in groups:
         assert len({by_text[answer].source for answer in group["answers"]}) == 1
         assert group["ratings"] == [by_text[answer].rating for answer in group["answers"]]
-
-
-def test_shuffled_ratings_stay_in_their_source_and_leave_the_order_behind() -> None:
-    texts = rated(500) + rated(300, TWEETS)
-    shuffled = shuffle_ratings(texts, seed=1)
-
-    assert [text.text for text in shuffled] == [text.text for text in texts]
-    for source in (FILM, TWEETS):
-        before, after = ([t.rating for t in group if t.source == source] for group in (texts, shuffled))
-        assert sorted(before) == sorted(after)
-        # The correlation of n independent pairs has a standard deviation of 1 / sqrt(n - 1) <= 0.058.
-        assert abs(np.corrcoef(before, after)[0, 1]) < 0.25
-    assert shuffle_ratings(texts, seed=1) == shuffled != shuffle_ratings(texts, seed=2)
 
 
 def test_prepared_files_repeat_with_the_seed_and_keep_held_out_texts_apart(tmp_path: Path) -> None:

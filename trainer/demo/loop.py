@@ -22,7 +22,7 @@ from .report import write_report
 from .result import DemoResult, MetricLog, ResultTable, Sample, collect_versions
 from .servers import serving
 from .settings import ppo_settings, reward_settings, sft_settings
-from .table import JudgedRun, accuracy_table, judged_table, terminal_tables
+from .table import JudgedRun, accuracy_table, judged_table, markdown_tables, terminal_tables
 from .vader_data import RatedText, load_rated_texts, split_texts
 from .yardsticks import PairwiseAccuracy
 
@@ -145,6 +145,7 @@ class Loop:
         result = self._result((accuracy_table(accuracies), judged_table(runs)), questions, before, after, control)
         for table in terminal_tables(result):
             self.console.print(table)
+        (options.directory / "table.md").write_text(markdown_tables(result))
         report = write_report(result, options.directory / "report.html")
         self.console.print(f"Curves and samples: [bold]{report}[/bold]")
         self.console.print(f"Serve the policy:   [bold]rewardplane serve policy --model {policy.checkpoint}[/bold]")

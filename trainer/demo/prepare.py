@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -40,7 +40,6 @@ class PreparedData:
 def prepare(texts: Sequence[RatedText], directory: Path, config: PrepareConfig) -> PreparedData:
     """Splits the texts and writes every file; the same texts and config give the same bytes.
 
-    To train on shuffled ratings, pass shuffle_ratings(texts, seed): the split does not depend on ratings.
     Raises ValueError where the held-out texts are too few.
     """
     training, held_out = split_texts(tuple(texts))
@@ -121,20 +120,6 @@ def ranked_groups(texts: Sequence[RatedText], group_size: int, rng: np.random.Ge
         {"question": "", "answers": [t.text for t in group], "ratings": [t.rating for t in group]}
         for group in (groups[i] for i in rng.permutation(len(groups)))
     ]
-
-
-def shuffle_ratings(texts: Sequence[RatedText], seed: int) -> tuple[RatedText, ...]:
-    """Deals the ratings of each source out to its texts at random, and keeps everything else.
-
-    The control: a reward model trained on these must rank held-out texts no better than chance.
-    """
-    rng = np.random.default_rng(seed)
-    dealt = list(texts)
-    for source in dict.fromkeys(text.source for text in texts):
-        places = [i for i, text in enumerate(texts) if text.source == source]
-        for place, giver in zip(places, rng.permutation(places), strict=True):
-            dealt[place] = replace(texts[place], ratings=texts[giver].ratings)
-    return tuple(dealt)
 
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> Path:

@@ -16,9 +16,11 @@ from rewardplane.wire import TokenPair
 
 from ..optim import Optimizer
 from .config import PpoConfig
+from .kl import kl_k3
 from .losses import policy_loss, ptx_loss, value_loss
 from .microbatch import Minibatch
 from .rollout import TrainingBatch, pad_answers
+from .stats import clip_ratio, masked_mean
 from .value import ValueModel
 
 
@@ -108,16 +110,16 @@ def _backward(
     loss.backward()
     value_part = _backward_value(learner, packed, part, config, num_tokens)
     with torch.no_grad():
+        share = float(mask.sum()) / num_tokens
         log_ratio = (logprobs - part.old_logprobs).masked_fill(~mask, 0.0)
-        off = (log_ratio.exp() - 1.0).abs()
         figures = {
             "policy_loss": float(loss.detach()),
             "value_loss": value_part,
-            "clip_ratio": float((off > config.clip_range).sum()) / num_tokens,
-            # k3 of old against new: how far this step has moved.
-            "approx_kl": float((log_ratio.exp() - 1.0 - log_ratio).sum()) / num_tokens,
+            "clip_ratio": share * float(clip_ratio(logprobs, part.old_logprobs, mask, config.clip_range)),
+            # How far this step has moved: the KL of the sampling policy to the one being updated.
+            "approx_kl": share * float(masked_mean(kl_k3(part.old_logprobs, logprobs), mask)),
         }
-    return figures, float(off.max())
+    return figures, float((log_ratio.exp() - 1.0).abs().max())
 
 
 def _backward_value(
