@@ -93,9 +93,10 @@ def _pack(weight: Tensor) -> Tensor:
     """
     if weight.is_inference():  # it counts no versions
         return _reorder(weight)
-    known = _packed.get(weight)
+    known: _Packed | None = _packed.get(weight)
     if known is None or known.version != weight._version or known.data.data_ptr() != weight.data_ptr():
-        known = _packed[weight] = _Packed(weight._version, weight.detach(), _reorder(weight))
+        known = _Packed(weight._version, weight.detach(), _reorder(weight))
+        _packed[weight] = known
     return known.packed
 
 

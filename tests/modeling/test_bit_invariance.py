@@ -15,6 +15,11 @@ from rewardplane.modeling.models import packed_logprobs, packed_scores
 from rewardplane.modeling.packing import pack
 from rewardplane.wire import TokenPair
 
+pytestmark = pytest.mark.skipif(
+    not torch.backends.cpu.get_cpu_capability().startswith("AVX"),
+    reason="needs AVX2 or AVX-512: oneDNN's kernels for older and other CPUs make no such promise",
+)
+
 Run = Callable[[Sequence[TokenPair]], Sequence[Tensor]]
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
