@@ -73,6 +73,7 @@ def save_checkpoint(
         _sync(staging)
         staging.chmod(0o755)
         staging.rename(directory)
+        _sync_path(directory.parent)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -121,8 +122,12 @@ def _sha256(path: Path) -> str:
 
 def _sync(directory: Path) -> None:
     for path in (*directory.iterdir(), directory):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync_path(path)
+
+
+def _sync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -68,7 +68,8 @@ def _run(
 def _logits(
     hidden: Tensor, unembedding: Tensor, bias: Tensor | None, temperature: float, softcap: float | None
 ) -> Tensor:
-    # Autocast is off and float32 is the least: bf16 logits are off by 6e-3 nats a token.
+    # Autocast is off, and from the product on float32 is the least. A product of bf16 weights is rounded to
+    # bf16: log-probs are then off by 4e-3 nats on average, and by 2e-2 at most.
     with torch.autocast(hidden.device.type, enabled=False):
         logits = linear(hidden, unembedding.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype))
     logits = logits.to(_precise(logits.dtype))

@@ -72,14 +72,16 @@ def pack(
         raise ValueError("pack() needs at least one pair")
     row = Row()
     paths = (lay_by_question if share == "question" else lay_by_prefix)(row, pairs, min_shared_tokens)
+    positions = [np.arange(s.position, s.position + s.length) for s in row.segments]
     filler = -row.num_tokens % round_to
     if filler:
         row.add(np.zeros(filler, np.int32))
+        positions.append(np.zeros(filler, np.int64))  # 0 exists in every model
     places = [row.places(path) for path in paths]
     predict = [p[len(pair.question_ids) - 1 : -1] for p, pair in zip(places, pairs, strict=True)]
     return PackedPairs(
         input_ids=_index(row.tokens),
-        position_ids=_index([np.arange(s.position, s.position + s.length) for s in row.segments]),
+        position_ids=_index(positions),
         segments=tuple(row.segments),
         last_index=torch.tensor([int(p[-1]) for p in places]),
         predict_index=_index(predict),
