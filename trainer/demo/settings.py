@@ -24,7 +24,7 @@ from .prepare import PreparedData
 
 ANSWER_TOKENS = 24
 
-# 0.9 million parameters. Two wide layers rank as well as four and cost half; a larger vocabulary helps both.
+# 0.9 million parameters: trained in minutes on two cores. Of the vocabularies 2048 and 4096 the larger ranked better.
 SMALL_LLAMA = FromScratchConfig(
     vocabulary_size=4096, hidden_size=128, intermediate_size=320, layers=2, heads=4, max_pair_tokens=512
 )
