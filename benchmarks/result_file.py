@@ -60,7 +60,13 @@ def _markdown(name: str, content: Mapping[str, object], bars: Sequence[Bar]) -> 
     assert isinstance(rows, list)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     lines = [f"# {name}", "", f"`{content['command']}`, commit {content['commit']}, {content['hardware']}", ""]
-    lines += _table(columns, [[_cell(row.get(column, "")) for column in columns] for row in rows])
+    cells = [[_cell(row.get(column, "")) for row in rows] for column in columns]
+    if len(columns) > 8:  # one column a row reads better then
+        lines += _table(
+            [columns[0], *cells[0]], [[name, *row] for name, row in zip(columns[1:], cells[1:], strict=True)]
+        )
+    else:
+        lines += _table(columns, [list(row) for row in zip(*cells, strict=True)])
     if bars:
         table = [[bar.name, _cell(bar.value), bar.goal, "yes" if bar.holds else "**no**"] for bar in bars]
         lines += ["", *_table(["bar", "value", "goal", "holds"], table)]
