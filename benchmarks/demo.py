@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=50)
     parser.add_argument("--directory", type=Path, default=Path("runs/benchmark-demo"))
     parser.add_argument("--finished", type=Path, nargs="*", default=[], help="demo directories that are done")
+    parser.add_argument("--note", default="", help="joins the results")
     options = parser.parse_args()
     rows = [read_figures(directory) for directory in options.finished]
     rows += [run_seed(seed, options.updates, options.directory / f"seed{seed}") for seed in options.seeds]
