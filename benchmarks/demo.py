@@ -56,7 +56,7 @@ def main() -> None:
     rows += [run_seed(seed, options.updates, options.directory / f"seed{seed}") for seed in options.seeds]
     rows.sort(key=lambda row: row["seed"])
     path = write_results(
-        "demo", f"rewardplane demo --control --seed N --updates {options.updates}", rows, bars_of(rows)
+        "demo", f"rewardplane demo --control --seed N --updates {options.updates}", rows, bars_of(rows), options.note
     )
     print(path.with_suffix(".md").read_text())
 
