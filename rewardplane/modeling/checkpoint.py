@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from .durable import sync_path
 
 Kind = Literal["sft", "reward", "policy", "value"]
 
@@ -73,7 +74,7 @@ def save_checkpoint(
         _sync(staging)
         staging.chmod(0o755)
         staging.rename(directory)
-        _sync_path(directory.parent)
+        sync_path(directory.parent)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -122,12 +123,4 @@ def _sha256(path: Path) -> str:
 
 def _sync(directory: Path) -> None:
     for path in (*directory.iterdir(), directory):
-        _sync_path(path)
-
-
-def _sync_path(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_path(path)

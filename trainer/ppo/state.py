@@ -7,13 +7,14 @@ moments, the KL coefficient and the scale of the scores. A state appears under i
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+
+from rewardplane.modeling.durable import sync_path
 
 from .update import Learner
 
@@ -41,12 +42,12 @@ def save_state(directory: Path, learner: Learner, progress: Progress, keep: int)
         torch.save(_tensors(learner), staging / "tensors.pt")
         (staging / "progress.json").write_text(json.dumps(asdict(progress)))
         for path in (*staging.iterdir(), staging):
-            _sync(path)
+            sync_path(path)
         final = directory / f"{progress.update:08d}"
         if final.exists():  # left by a run that was killed after this update and went on from an older state
             shutil.rmtree(final)
         staging.rename(final)
-        _sync(directory)
+        sync_path(directory)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -83,11 +84,3 @@ def _parts(learner: Learner) -> dict[str, torch.nn.Module | torch.optim.Optimize
 
 def _tensors(learner: Learner) -> dict[str, object]:
     return {name: part.state_dict() for name, part in _parts(learner).items()}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
