@@ -21,7 +21,7 @@ from .policy.model import PolicyModel
 from .policy.servicer import GenerationServicer
 from .reference.model import CausalModel
 from .reference.servicer import LogprobServicer
-from .reward.model import RewardModel
+from .reward.model import load as load_reward
 from .reward.servicer import ScoringServicer
 
 ROLES = {
@@ -32,7 +32,7 @@ ROLES = {
             frozenset({"score"}),
             frozenset({"reward", None}),
             model_service_pb2.SCORE_KIND_REWARD,
-            RewardModel.load,
+            load_reward,
         ),
         Role(
             "reference",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rewardplane.trainer.data import read_demonstrations, read_prompts, read_ranked, read_texts
-from rewardplane.trainer.demo import vader_data, vader_sdist
+from rewardplane.trainer.demo import package_index, vader_data, vader_sdist
 from rewardplane.trainer.demo.prepare import (
     PrepareConfig,
     prepare,
@@ -107,11 +107,11 @@ def test_a_malformed_row_is_named(tmp_path: Path, row: tuple[str, str, str, list
 def test_an_archive_without_the_files_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sdist.tar.gz"
     path.write_bytes(tarball({vader_sdist.RATINGS_ARCHIVE: tarball({"../tweets_GroundTruth.txt": b"x"})}))
-    with pytest.raises(vader_sdist.SdistUnavailable, match="no member 'hutto_ICWSM_2014/tweets"):
+    with pytest.raises(package_index.PackageUnavailable, match="no member 'hutto_ICWSM_2014/tweets"):
         vader_sdist.read_ratings_files(path, ["tweets_GroundTruth.txt"])
 
     path.write_bytes(b"no archive")
-    with pytest.raises(vader_sdist.SdistUnavailable, match="not a readable archive"):
+    with pytest.raises(package_index.PackageUnavailable, match="not a readable archive"):
         vader_sdist.read_ratings_files(path, ["tweets_GroundTruth.txt"])
     assert list(tmp_path.iterdir()) == [path]  # nothing was unpacked
 
@@ -125,7 +125,7 @@ def test_a_link_in_the_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sdist.tar.gz"
     path.write_bytes(tarball({vader_sdist.RATINGS_ARCHIVE: buffer.getvalue()}))
 
-    with pytest.raises(vader_sdist.SdistUnavailable, match="not a plain file"):
+    with pytest.raises(package_index.PackageUnavailable, match="not a plain file"):
         vader_sdist.read_ratings_files(path, ["tweets_GroundTruth.txt"])
 
 
@@ -136,19 +136,19 @@ def test_a_link_in_the_archive_is_refused(tmp_path: Path) -> None:
      ({}, Path.home() / ".cache/rewardplane")],
 )  # fmt: skip
 def test_cache_directory_follows_xdg(environ: dict[str, str], expected: Path) -> None:
-    assert vader_sdist.cache_directory(environ) == expected
+    assert package_index.cache_directory(environ) == expected
 
 
 def test_without_an_index_the_error_says_where_to_put_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_index(monkeypatch, find_links=tmp_path)
     cache = tmp_path / "cache"
     cache.mkdir()
-    (cache / vader_sdist.SDIST_NAME).write_bytes(b"half a download")
+    (cache / vader_sdist.SDIST.file_name).write_bytes(b"half a download")
 
-    with pytest.raises(vader_sdist.SdistUnavailable, match="No matching distribution") as caught:
-        vader_sdist.obtain_sdist(cache)
-    assert str(cache / vader_sdist.SDIST_NAME) in str(caught.value)
-    assert [path.name for path in cache.iterdir()] == [vader_sdist.SDIST_NAME]  # no half download is left
+    with pytest.raises(package_index.PackageUnavailable, match="No matching distribution") as caught:
+        package_index.obtain(vader_sdist.SDIST, cache)
+    assert str(cache / vader_sdist.SDIST.file_name) in str(caught.value)
+    assert [path.name for path in cache.iterdir()] == [vader_sdist.SDIST.file_name]  # no half download is left
 
 
 def test_pip_refuses_a_file_with_another_hash_before_running_it(
@@ -157,13 +157,13 @@ def test_pip_refuses_a_file_with_another_hash_before_running_it(
     ran = tmp_path / "ran"
     setup = f"import pathlib, setuptools\npathlib.Path({str(ran)!r}).touch()\nsetuptools.setup()\n"
     info = b"Metadata-Version: 2.1\nName: vaderSentiment\nVersion: 3.3.2\n"
-    (tmp_path / vader_sdist.SDIST_NAME).write_bytes(
+    (tmp_path / vader_sdist.SDIST.file_name).write_bytes(
         tarball({"vaderSentiment-3.3.2/setup.py": setup.encode(), "vaderSentiment-3.3.2/PKG-INFO": info})
     )
     no_index(monkeypatch, find_links=tmp_path)
 
-    with pytest.raises(vader_sdist.SdistUnavailable, match="Expected sha256 5d7c06e0"):
-        vader_sdist.obtain_sdist(tmp_path / "cache")
+    with pytest.raises(package_index.PackageUnavailable, match="Expected sha256 5d7c06e0"):
+        package_index.obtain(vader_sdist.SDIST, tmp_path / "cache")
     assert not ran.exists()
 
 
@@ -242,7 +242,7 @@ def test_too_few_held_out_texts_are_an_error(tmp_path: Path) -> None:
 def test_the_real_sdist_gives_the_rows_that_another_reader_found(tmp_path: Path) -> None:
     try:
         texts = vader_data.load_rated_texts(tmp_path)
-    except vader_sdist.SdistUnavailable as error:
+    except package_index.PackageUnavailable as error:
         pytest.skip(f"needs a package index: {error}")
     found = {(text.source, text.text_id): text for text in texts}
     for source, name in ((FILM, "movie"), (PRODUCT, "amazon"), (TWEETS, "tweets")):

@@ -21,14 +21,14 @@ def explained() -> Iterator[None]:
     from rewardplane.modeling.encoding import UnencodablePair
 
     from .config import ConfigError
+    from .demo.package_index import PackageUnavailable
     from .demo.servers import ServerFailed
-    from .demo.vader_sdist import SdistUnavailable
     from .jsonl import BadData
     from .judges import JudgeGone, JudgeMisfit
     from .optim import TrainingDiverged
 
     expected = (
-        BadCheckpoint, BadData, ConfigError, JudgeGone, JudgeMisfit, RewardplaneError, SdistUnavailable,
+        BadCheckpoint, BadData, ConfigError, JudgeGone, JudgeMisfit, RewardplaneError, PackageUnavailable,
         ServerFailed, TrainingDiverged, UnencodablePair,
     )  # fmt: skip
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading and saving weights: commands say themselves what they do

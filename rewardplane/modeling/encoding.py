@@ -50,12 +50,17 @@ class PairEncoder:
     def encode_question(self, question: str | Sequence[ChatMessage]) -> Ids:
         """A text, or a conversation up to the message to be answered. int32[Q], Q >= 1."""
         if isinstance(question, str) and not self.tokenizer.chat_template:
-            ids = self.tokenizer(question, verbose=False)["input_ids"]
+            # Tokenizers without a start token (GPT-2, Qwen): what ends a text also stands before the next one.
+            ids = self.tokenizer(question, verbose=False)["input_ids"] or [self.start_token_id]
         else:
             ids = self._templated(question)
-        if not len(ids):
-            raise UnencodablePair("the question has no tokens (this tokenizer adds no start token)")
         return np.asarray(ids, np.int32)
+
+    @property
+    def start_token_id(self) -> int:
+        """The token that texts begin with, if they begin with one; an empty question consists of it."""
+        bos = self.tokenizer.bos_token_id
+        return self.stop_token_ids[0] if bos is None else int(bos)
 
     def encode_answer(self, answer: str, *, ended: bool = True) -> Ids:
         """int32[A]; with the stop token that a finished answer ends with, unless `ended` is False."""

@@ -26,8 +26,10 @@ from .checkpoint import BadCheckpoint, Manifest, read_manifest
 from .cpu_linear import linear, use_packed_linear
 from .encoding import PairEncoder
 from .forward import packed_hidden
+from .joined import JoinedPairEncoder
 from .logprobs import token_logprobs, token_logprobs_and_entropies
 from .packing import PackedPairs, pack
+from .padded import is_encoder, padded_scores
 
 Ids = NDArray[np.int32]
 
@@ -36,11 +38,16 @@ Ids = NDArray[np.int32]
 class Loaded:
     """A model with what is needed to talk to it."""
 
-    model: Any  # a transformers PreTrainedModel in evaluation mode, attention "rewardplane"
+    model: Any  # a transformers PreTrainedModel in evaluation mode; decoders have attention "rewardplane"
     encoder: PairEncoder
     manifest: Manifest
     max_pair_tokens: int
     """The longest sequence that the model's positions allow."""
+
+    @property
+    def reward_offset(self) -> float:
+        """The mean raw score of reference answers, which served scores have subtracted; 0 where none is stored."""
+        return float(getattr(self.model.config, "reward_offset", 0.0))
 
 
 def load_reward_model(directory: Path | str, dtype: torch.dtype, device: str = "cpu") -> Loaded:
@@ -61,22 +68,30 @@ def load_causal_model(directory: Path | str, dtype: torch.dtype, device: str = "
     manifest = read_manifest(Path(directory))
     config = AutoConfig.from_pretrained(directory)
     architecture = (config.architectures or ["?"])[0]
-    if architecture.endswith("ForSequenceClassification"):
+    if architecture.endswith("ForSequenceClassification") or is_encoder(config):
         raise BadCheckpoint(f"{directory} holds a {architecture}; a causal language model is needed here")
     return _load(AutoModelForCausalLM, manifest, Path(directory), dtype, device)
 
 
 def _load(auto: Any, manifest: Manifest, directory: Path, dtype: torch.dtype, device: str) -> Loaded:
-    tokenizer = AutoTokenizer.from_pretrained(directory)
     model = auto.from_pretrained(directory, dtype=dtype, use_safetensors=True).to(device).eval()
+    if is_encoder(model.config):
+        return encoder_loaded(directory, model, manifest)
     prepare(model)
-    encoder = PairEncoder(tokenizer, stop_token_ids(directory, model), model.config.vocab_size)
-    return Loaded(
-        model=model,
-        encoder=encoder,
-        manifest=replace(manifest, tokenizer_fingerprint=encoder.fingerprint),
-        max_pair_tokens=int(model.config.max_position_embeddings),
+    encoder = PairEncoder(
+        AutoTokenizer.from_pretrained(directory), stop_token_ids(directory, model), model.config.vocab_size
     )
+    limit = int(model.config.max_position_embeddings)
+    return Loaded(model, encoder, replace(manifest, tokenizer_fingerprint=encoder.fingerprint), limit)
+
+
+def encoder_loaded(directory: Path, model: Any, manifest: Manifest) -> Loaded:
+    """An encoder's model with its tokenizer, read from `directory`."""
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    encoder = JoinedPairEncoder(tokenizer, model.config.vocab_size)
+    # RoBERTa never uses its first positions, so its tokenizer's limit is the smaller one.
+    limit = min(int(model.config.max_position_embeddings), tokenizer.model_max_length)
+    return Loaded(model, encoder, replace(manifest, tokenizer_fingerprint=encoder.fingerprint), limit)
 
 
 def prepare(model: Any) -> None:
@@ -112,6 +127,13 @@ def apply_head(head: nn.Linear, hidden: Tensor) -> Tensor:
         return linear(hidden.to(precise), head.weight.to(precise), bias)[:, 0]
 
 
+def pair_scores(model: Any, pairs: Sequence[TokenPair]) -> Tensor:  # [n]
+    """The reward model's output for each pair, before the offset; decoders packed, encoders padded. Differentiable."""
+    if is_encoder(model.config):
+        return padded_scores(model, pairs)
+    return packed_scores(model, pack(pairs).to(model.device))
+
+
 def packed_scores(model: Any, packed: PackedPairs) -> Tensor:  # [n]
     """The reward model's output for each pair, before the offset. Differentiable."""
     hidden = packed_hidden(model.base_model, packed)
@@ -145,9 +167,8 @@ def _unembedding(model: Any) -> tuple[Tensor, dict[str, Any]]:
 
 @torch.inference_mode()
 def score(loaded: Loaded, pairs: Sequence[TokenPair]) -> Tensor:  # float32[n]
-    """Scores of pairs, shifted so that reference answers average 0 (the checkpoint's `reward_offset`)."""
-    raw = packed_scores(loaded.model, pack(pairs).to(loaded.model.device))
-    return raw.float() - float(getattr(loaded.model.config, "reward_offset", 0.0))
+    """Scores of pairs, shifted so that reference answers average 0."""
+    return pair_scores(loaded.model, pairs).float() - loaded.reward_offset
 
 
 @torch.inference_mode()

@@ -10,10 +10,11 @@ import torch
 from rewardplane.modeling.models import load_causal_model, packed_logprobs
 from rewardplane.modeling.packing import PackedPairs
 
-from ..common.served_model import Floats, ServedModel
+from ..common.packed_model import PackedModel
+from ..common.served_model import Floats
 
 
-class CausalModel(ServedModel):
+class CausalModel(PackedModel):
     """Its output for a pair is float32[A]: the log-prob of every answer token, in nats."""
 
     output_name = "log-probs"

@@ -8,24 +8,26 @@ import torch
 
 from rewardplane.modeling.models import load_reward_model, packed_scores
 from rewardplane.modeling.packing import PackedPairs
+from rewardplane.modeling.padded import is_encoder
 
+from ..common.packed_model import PackedModel
 from ..common.served_model import Floats, ServedModel
+from .encoder import EncoderRewardModel
 
 
-class RewardModel(ServedModel):
+def load(directory: Path, dtype: torch.dtype, device: str) -> ServedModel:
+    """Raises BadCheckpoint."""
+    loaded = load_reward_model(directory, dtype, device)
+    return EncoderRewardModel(loaded) if is_encoder(loaded.model.config) else RewardModel(loaded)
+
+
+class RewardModel(PackedModel):
     """Its output for a pair is float32[1]: the score, shifted so that reference answers average 0."""
 
     output_name = "score"
 
-    @classmethod
-    def load(cls, directory: Path, dtype: torch.dtype, device: str) -> RewardModel:
-        """Raises BadCheckpoint."""
-        return cls(load_reward_model(directory, dtype, device))
-
     def outputs(self, packed: PackedPairs, temperature: float) -> list[Floats]:
-        model = self.loaded.model
-        offset = float(getattr(model.config, "reward_offset", 0.0))
-        scores = packed_scores(model, packed).float() - offset
+        scores = packed_scores(self.loaded.model, packed).float() - self.loaded.reward_offset
         return list(scores.cpu().numpy()[:, None])
 
     def score(self, output: Floats) -> float:

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from rewardplane.services.common.batcher import Batcher
+from rewardplane.services.common.packed_model import row_step
 from rewardplane.services.common.pair_queue import Entry, PairQueue
 from rewardplane.services.common.row_count import count_row
-from rewardplane.services.common.served_model import RowTokens, row_step
+from rewardplane.services.common.served_model import RowTokens
 
 from rewardplane.errors import DeadlineExceeded, RewardplaneError, ServerFault, Unavailable
 from rewardplane.modeling.packing import Share, pack

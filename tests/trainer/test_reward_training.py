@@ -19,9 +19,11 @@ from rewardplane.trainer.reward.evaluate import evaluate, group_scores
 from rewardplane.trainer.reward.groups import Group, encode_groups, shuffle_ranks
 from rewardplane.trainer.reward.head import load_backbone, padding_token
 from rewardplane.trainer.reward.train import accumulate, epoch_batches, run_reward
+from tiny_encoders import save_encoder
 from tiny_models import FAMILIES, make_model, make_tokenizer, save_tiny
 from torch import Tensor
 from torch.testing import assert_close
+from transformers import AutoModelForSequenceClassification
 
 from rewardplane.modeling.models import load_causal_model, load_reward_model, prepare, score, score_head
 from rewardplane.modeling.packing import packed_length
@@ -346,3 +348,38 @@ def test_long_questions_are_cut_and_still_shared_and_long_answers_left_out(tmp_p
     assert encoder.decode(question).endswith("word end?")
     assert max(len(p.question_ids) + len(p.answer_ids) for p in first.pairs) == 64
     assert all(pair.answer_ids[-1] == 1 for pair in first.pairs)
+
+
+def test_an_encoder_with_its_own_tokenizer_learns_rankings(run: Path) -> None:
+    save_encoder(run / "encoder", classifier=False)
+    settings = ranked_config(run, epochs=4, model={"path": str(run / "encoder")})
+    result = run_reward(settings)
+    assert result.heldout is not None
+    assert result.heldout.accuracy > 0.9
+    loaded = load_reward_model(result.checkpoint, torch.float32)
+    # transformers alone reads the checkpoint, and says the same up to the constant.
+    peer = AutoModelForSequenceClassification.from_pretrained(result.checkpoint).eval()
+    rows = [loaded.encoder.tokenizer("Was it?", a, return_tensors="pt", return_token_type_ids=True) for a in ANSWERS]
+    with torch.no_grad():
+        raw = [peer(input_ids=r["input_ids"], token_type_ids=r["token_type_ids"]).logits[0, 0] for r in rows]
+    own = score(loaded, [loaded.encoder.encode(TextPair("Was it?", answer)) for answer in ANSWERS])
+    assert_close(torch.stack(raw) - result.reward_offset, own, rtol=1e-4, atol=1e-5)
+
+
+def test_an_encoders_new_head_is_a_function_of_the_seed(tmp_path: Path) -> None:
+    save_encoder(tmp_path, "roberta", classifier=False)  # its head has two layers
+    first, again, other = (load_backbone(tmp_path, torch.device("cpu"), seed=seed).model for seed in (1, 1, 2))
+    heads = [{name: p for name, p in m.named_parameters() if "classifier" in name} for m in (first, again, other)]
+    assert len(heads[0]) == 4
+    assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
+    for name in ("classifier.dense.weight", "classifier.out_proj.weight"):
+        assert not torch.equal(heads[0][name], heads[2][name])
+    # N(0, 1/sqrt(d+1)) with d = 32: 32 draws, so within 40 % of it but for one seed in a thousand.
+    assert heads[0]["classifier.out_proj.weight"].std().item() == pytest.approx(33**-0.5, rel=0.4)
+
+
+def test_an_encoders_answers_do_not_share_their_question(tmp_path: Path) -> None:
+    loaded = load_backbone(save_encoder(tmp_path), torch.device("cpu"), seed=0)
+    row = RankedAnswers("Was it good, or was it not?", ("Yes.", "No.", "So so."), (0, 1, 2))
+    groups, _ = encode_groups([row], loaded.encoder, loaded.max_pair_tokens, shared=False)
+    assert groups[0].num_tokens == sum(len(p.question_ids) + len(p.answer_ids) for p in groups[0].pairs)

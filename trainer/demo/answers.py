@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rewardplane import Client
 from rewardplane.results import Answer
+from rewardplane.wire import TextPair
 
 from .judge import best_of_n, best_of_n_kl_nats, judge_answers
 from .servers import serving
@@ -50,7 +51,11 @@ def ask(policy: Client, reward: Client, reference: Client, questions: Sequence[s
     tokens = [answer.tokens for answer in flat]
     ref_logprobs = reference.logprobs(tokens).values
     log_ratios = [float((a.logprobs - ref).sum()) for a, ref in zip(flat, ref_logprobs, strict=True)]
-    return Answered(tuple(answers), reward.score(tokens).values.reshape(-1, n), float(np.mean(log_ratios)))
+    same_tokens = reward.info().tokenizer_fingerprint == policy.info().tokenizer_fingerprint
+    # As RewardJudge: an answer of nothing but the stop token has no text, and servers refuse an empty one.
+    texts = [TextPair(q, answer.text or " ") for q, row in zip(questions, answers, strict=True) for answer in row]
+    scores = reward.score(tokens if same_tokens else texts).values
+    return Answered(tuple(answers), scores.reshape(-1, n), float(np.mean(log_ratios)))
 
 
 def ask_checkpoint(

@@ -21,7 +21,7 @@ from .ranking import ranking_accuracies
 from .report import write_report
 from .result import DemoResult, MetricLog, ResultTable, Sample, collect_versions
 from .servers import serving
-from .settings import ppo_settings, reward_settings, sft_settings
+from .settings import Recipe, ppo_settings, reward_settings, sft_settings
 from .table import JudgedRun, accuracy_table, judged_table, markdown_tables, terminal_tables
 from .vader_data import RatedText, load_rated_texts, split_texts
 from .yardsticks import PairwiseAccuracy
@@ -33,7 +33,7 @@ YARDSTICK_ANSWERS = 4
 class DemoOptions:
     directory: Path
     cache: Path
-    model: Path | None  # somebody's own causal language model
+    recipe: Recipe
     updates: int
     seed: int
     control: bool
@@ -60,7 +60,8 @@ class Loop:
         options = self.options
         done = self.stage("Human ratings: film, product and tweet texts (vaderSentiment 3.3.2)")
         texts = load_rated_texts(options.cache)
-        data = prepare(texts, options.directory / "data", PrepareConfig(seed=options.seed))
+        config = PrepareConfig(sft_texts=options.recipe.sft_texts, seed=options.seed)
+        data = prepare(texts, options.directory / "data", config)
         self.console.print(f"{data.training_texts:,} texts to train on, {data.heldout_texts:,} held out")
         done()
         sft, reward = self._train_models(data)
@@ -81,13 +82,14 @@ class Loop:
 
     def _train_models(self, data: PreparedData) -> tuple[Path, Path]:
         options = self.options
-        done = self.stage("Supervised fine-tuning" if options.model else "Language model from scratch")
-        sft_config = sft_settings(data, options.directory / "sft", options.model, options.seed)
+        recipe = options.recipe
+        done = self.stage("Supervised fine-tuning" if recipe.language_model else "Language model from scratch")
+        sft_config = sft_settings(data, options.directory / "sft", recipe, options.seed)
         sft = run_sft(sft_config)
         self.settings.append(("sft", sft_config.model_dump_json(indent=1)))
         done()
         done = self.stage("Reward model: groups of K = 9 texts ranked by people")
-        reward_config = reward_settings(data, options.directory / "reward", sft.checkpoint, options.seed)
+        reward_config = reward_settings(data, options.directory / "reward", sft.checkpoint, recipe, options.seed)
         reward = run_reward(reward_config)
         self.settings.append(("reward", reward_config.model_dump_json(indent=1)))
         done()
@@ -95,8 +97,9 @@ class Loop:
 
     def _train_on_shuffled(self, data: PreparedData, sft: Path) -> None:
         done = self.stage("Control: a reward model of shuffled rankings")
-        output = self.options.directory / "shuffled"
-        shuffled = run_reward(reward_settings(data, output, sft, self.options.seed, shuffle_labels=True))
+        options = self.options
+        output = options.directory / "shuffled"
+        shuffled = run_reward(reward_settings(data, output, sft, options.recipe, options.seed, shuffle_labels=True))
         if shuffled.heldout is not None:
             self.figures["shuffled_accuracy"] = shuffled.heldout.accuracy
             self.console.print(f"{shuffled.heldout.accuracy:.3f} of held-out pairs right; chance is 0.5")
@@ -108,9 +111,10 @@ class Loop:
         name = "ppo" if sign > 0 else "control"
         title = "PPO, both judges over gRPC" if sign > 0 else "Control: PPO with the reward's sign flipped"
         done = self.stage(title)
+        options = self.options
         config = ppo_settings(
-            data, self.options.directory / name, policy=sft, value=reward, reward=judges[0],
-            reference=judges[1], updates=self.options.updates, seed=self.options.seed, sign=sign,
+            data, options.directory / name, options.recipe, sft=sft, reward=reward, judges=judges,
+            updates=options.updates, seed=options.seed, sign=sign,
         )  # fmt: skip
         result = run_ppo(config, judge_figures)
         self.settings.append((name, config.model_dump_json(indent=1)))

@@ -15,6 +15,7 @@ from .vader_data import FILM, RatedText, split_texts
 
 @dataclass(frozen=True)
 class PrepareConfig:
+    sft_texts: int | None = None  # as many of them, at random; None: all
     group_size: int = 9  # InstructGPT ranks K = 4..9 answers a question
     group_epochs: int = 1  # every epoch groups the texts anew
     question_words: tuple[int, int] = (4, 8)  # a prompt is so many first words of a text, ends included
@@ -56,7 +57,7 @@ def prepare(texts: Sequence[RatedText], directory: Path, config: PrepareConfig) 
         raise ValueError(f"wanted {config.held_out_prompts} held-out prompts, the texts give {len(unseen)}")
     directory.mkdir(parents=True, exist_ok=True)
     return PreparedData(
-        sft=write_jsonl(directory / "sft.jsonl", sft_rows(shuffled)),
+        sft=write_jsonl(directory / "sft.jsonl", sft_rows(shuffled[: config.sft_texts])),
         sft_heldout=write_jsonl(directory / "sft_heldout.jsonl", sft_rows(held_out)),
         ranked=write_jsonl(directory / "ranked.jsonl", groups),
         ranked_heldout=write_jsonl(directory / "ranked_heldout.jsonl", ranked_groups(film, config.group_size, rngs[2])),

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..jsonl import BadData
-from .vader_sdist import obtain_sdist, read_ratings_files
+from .package_index import obtain
+from .vader_sdist import SDIST, read_ratings_files
 
 FILM, PRODUCT, TWEETS = "film", "product", "tweets"
 SNIPPETS = {FILM: "movieReviewSnippets", PRODUCT: "amazonReviewSnippets", TWEETS: "tweets"}
@@ -38,9 +39,9 @@ class RatedText:
 def load_rated_texts(cache_dir: Path) -> tuple[RatedText, ...]:
     """Downloads what the cache lacks and gives all texts, each once.
 
-    Raises SdistUnavailable without the sdist and BadData if its files are not as documented.
+    Raises PackageUnavailable without the sdist and BadData if its files are not as documented.
     """
-    return parse_sdist(obtain_sdist(cache_dir))
+    return parse_sdist(obtain(SDIST, cache_dir))
 
 
 def parse_sdist(sdist: Path) -> tuple[RatedText, ...]:

@@ -43,7 +43,7 @@ class ValueModel(nn.Module):
         head = nn.Linear(trained.in_features, 1, device=device)
         with torch.no_grad():
             head.weight.copy_(trained.weight)
-            head.bias.fill_(-float(getattr(model.config, "reward_offset", 0.0)))
+            head.bias.fill_(-loaded.reward_offset)
             if trained.bias is not None:
                 head.bias.add_(trained.bias)
         return cls(model.base_model, head), loaded.encoder.fingerprint

@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rewardplane.modeling.models import packed_scores
-from rewardplane.modeling.packing import pack
+from rewardplane.modeling import models
 from rewardplane.wire import TokenPair
 
 from ..batches import by_tokens
@@ -67,4 +66,4 @@ def group_scores(model: Any, groups: Sequence[Group], micro_batch_tokens: int) -
 @torch.inference_mode()
 def pair_scores(model: Any, pairs: Sequence[TokenPair]) -> Tensor:  # float32[n] on CPU
     """Scores of one micro-batch, before the offset."""
-    return packed_scores(model, pack(pairs).to(model.device)).float().cpu()
+    return models.pair_scores(model, pairs).float().cpu()

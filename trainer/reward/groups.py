@@ -9,6 +9,7 @@ import numpy as np
 
 from rewardplane.modeling.encoding import PairEncoder
 from rewardplane.modeling.packing import packed_length
+from rewardplane.modeling.padded import num_tokens
 from rewardplane.wire import TokenPair
 
 from ..data import Rank, RankedAnswers, to_pair
@@ -22,7 +23,7 @@ class Group:
 
     pairs: tuple[TokenPair, ...]  # K  all with the same question ids
     ranks: tuple[Rank, ...]  # K
-    num_tokens: int  # of the packed tree: the question once
+    num_tokens: int  # of the packed tree: the question once; for an encoder, once an answer
 
     @property
     def has_pair(self) -> bool:
@@ -39,9 +40,9 @@ class Losses:
 
 
 def encode_groups(
-    ranked: Sequence[RankedAnswers], encoder: PairEncoder, max_pair_tokens: int
+    ranked: Sequence[RankedAnswers], encoder: PairEncoder, max_pair_tokens: int, *, shared: bool = True
 ) -> tuple[list[Group], Losses]:
-    """Encodes every question with its answers; groups keep their places.
+    """Encodes every question with its answers; groups keep their places. `shared`: answers share their question.
 
     A question that is too long is cut at its beginning, by as much as its longest answer asks for, so that
     the answers still share it. An answer that no cut makes room for is dropped: a score is read at an
@@ -55,9 +56,9 @@ def encode_groups(
         room = max_pair_tokens - min(len(question), SHORTEST_QUESTION)
         kept = [i for i, pair in enumerate(pairs) if len(pair.answer_ids) <= room]
         longest = max((len(pairs[i].answer_ids) for i in kept), default=0)
-        short = cut_question(question, max_pair_tokens - longest, encoder.tokenizer.bos_token_id)
+        short = cut_question(question, max_pair_tokens - longest, encoder.start_token_id)
         fitted = tuple(TokenPair(short, pairs[i].answer_ids) for i in kept)
-        cost = packed_length(fitted) if fitted else 0
+        cost = packed_length(fitted) if shared and fitted else sum(map(num_tokens, fitted))
         groups.append(Group(fitted, tuple(row.ranks[i] for i in kept), cost))
         cut_questions += len(short) < len(question)
         dropped_answers += len(pairs) - len(kept)

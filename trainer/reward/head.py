@@ -1,4 +1,4 @@
-"""A language model with its unembedding replaced by one linear unit."""
+"""A language model with its unembedding replaced by one linear unit, or an encoder with one on top."""
 
 from __future__ import annotations
 
@@ -12,16 +12,27 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from rewardplane.modeling.models import Loaded, load_causal_model, load_reward_model, prepare, score_head
+from rewardplane.modeling.checkpoint import BadCheckpoint, read_manifest
+from rewardplane.modeling.models import (
+    Loaded,
+    encoder_loaded,
+    load_causal_model,
+    load_reward_model,
+    prepare,
+    score_head,
+)
+from rewardplane.modeling.padded import final_linear, is_encoder
 
 from ..models import turn_dropout_off
 
 
 def load_backbone(directory: Path, device: torch.device, seed: int) -> Loaded:
-    """Loads a reward model as it is, or a causal model with a new head ~ N(0, 1/sqrt(d+1)), in float32."""
-    architecture = (AutoConfig.from_pretrained(directory).architectures or [""])[0]
-    if architecture.endswith("ForSequenceClassification"):
+    """Loads a reward model as it is, or another model with a new head ~ N(0, 1/sqrt(d+1)), in float32."""
+    config = AutoConfig.from_pretrained(directory)
+    if (config.architectures or [""])[0].endswith("ForSequenceClassification"):
         loaded = load_reward_model(directory, torch.float32, str(device))
+    elif is_encoder(config):
+        loaded = _encoder_with_new_head(directory, device, seed)
     else:
         loaded = _with_new_head(directory, device, seed)
     turn_dropout_off(loaded.model)
@@ -31,10 +42,7 @@ def load_backbone(directory: Path, device: torch.device, seed: int) -> Loaded:
 def _with_new_head(directory: Path, device: torch.device, seed: int) -> Loaded:
     causal = load_causal_model(directory, torch.float32)
     stops = causal.encoder.stop_token_ids
-    with _quiet():  # transformers would warn that the head is new, which is what we want
-        model = AutoModelForSequenceClassification.from_pretrained(
-            directory, num_labels=1, dtype=torch.float32, use_safetensors=True
-        )
+    model = _classifier(directory)
     # Stop tokens may be named in generation_config.json alone, which a classifier does not keep.
     model.config.eos_token_id = stops[0] if len(stops) == 1 else list(stops)
     model.config.pad_token_id = padding_token(causal.encoder.tokenizer, stops)
@@ -42,6 +50,26 @@ def _with_new_head(directory: Path, device: torch.device, seed: int) -> Loaded:
     initialise_head(score_head(model), seed)
     prepare(model.to(device))
     return Loaded(model, causal.encoder, causal.manifest, causal.max_pair_tokens)
+
+
+def _encoder_with_new_head(directory: Path, device: torch.device, seed: int) -> Loaded:
+    with torch.random.fork_rng(devices=[]):  # some families have more new layers under the last one
+        torch.manual_seed(seed)
+        model = _classifier(directory)
+    head = final_linear(model)
+    if head is None:
+        raise BadCheckpoint(f"{directory}: {type(model).__name__} has no linear unit with one output")
+    initialise_head(head, seed)
+    model.config.reward_offset = 0.0
+    return encoder_loaded(directory, model.to(device), read_manifest(directory))
+
+
+def _classifier(directory: Path) -> Any:
+    """In evaluation mode, with random weights where the directory has none."""
+    with _quiet():  # transformers would warn that the head is new, which is what we want
+        return AutoModelForSequenceClassification.from_pretrained(
+            directory, num_labels=1, dtype=torch.float32, use_safetensors=True
+        ).eval()
 
 
 @torch.no_grad()

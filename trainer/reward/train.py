@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rewardplane.modeling.checkpoint import Manifest, save_checkpoint
-from rewardplane.modeling.encoding import PairEncoder
-from rewardplane.modeling.models import Loaded, packed_scores
-from rewardplane.modeling.packing import pack
+from rewardplane.modeling.models import Loaded, pair_scores
+from rewardplane.modeling.padded import is_encoder
 from rewardplane.wire import TokenPair
 
 from ..batches import by_count, by_tokens, shuffled
@@ -83,7 +82,7 @@ class _Data:
 
     def encode(self, loaded: Loaded) -> None:
         encoder, limit = loaded.encoder, loaded.max_pair_tokens
-        every = self._encode(self.config.data.train, self._train, encoder, limit)
+        every = self._encode(self.config.data.train, self._train, loaded)
         if self.config.shuffle_labels:
             every = shuffle_ranks(every, self.config.seed)
         self.groups = [group for group in every if group.has_pair]
@@ -93,17 +92,18 @@ class _Data:
         if self.skipped:
             log.warning("%d of %d questions have no answers of different rank", self.skipped, len(every))
         heldout_path = self.config.data.heldout
-        self.heldout = self._encode(heldout_path, self._heldout, encoder, limit) if heldout_path else []
+        self.heldout = self._encode(heldout_path, self._heldout, loaded) if heldout_path else []
         if heldout_path and not any(group.has_pair for group in self.heldout):
             raise BadData(f"{heldout_path}: no question has two answers with different ranks")
         self.references: list[TokenPair] = [pair for group in every for pair in group.pairs]
         if self._reference:
             encoded = (encoder.encode(to_pair(d.question, d.answer)) for d in self._reference)
-            self.references = [fit(pair, limit, encoder.tokenizer.bos_token_id) for pair in encoded]
+            self.references = [fit(pair, limit, encoder.start_token_id) for pair in encoded]
 
     @staticmethod
-    def _encode(path: Path, ranked: Sequence[Any], encoder: PairEncoder, limit: int) -> list[Group]:
-        groups, losses = encode_groups(ranked, encoder, limit)
+    def _encode(path: Path, ranked: Sequence[Any], loaded: Loaded) -> list[Group]:
+        limit = loaded.max_pair_tokens
+        groups, losses = encode_groups(ranked, loaded.encoder, limit, shared=not is_encoder(loaded.model.config))
         if losses.cut_questions or losses.dropped_answers:
             log.warning(
                 "%s: %d questions were cut and %d answers left out; the model takes %d tokens",
@@ -150,9 +150,8 @@ def accumulate(model: Any, batch: Sequence[Group], micro_batch_tokens: int, prec
     loss = right = pairs = 0.0
     for rows in by_tokens(range(len(batch)), [group.num_tokens for group in batch], micro_batch_tokens):
         groups = [batch[i] for i in rows]
-        packed = pack([pair for group in groups for pair in group.pairs]).to(model.device)
         with autocast(precision, model.device):
-            scores = packed_scores(model, packed)
+            scores = pair_scores(model, [pair for group in groups for pair in group.pairs])
         mean, questions = kwise_loss(scores, [group.ranks for group in groups])
         part = mean * (questions / count)
         part.backward()

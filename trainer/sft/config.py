@@ -41,6 +41,8 @@ class PretrainedConfig(Section):
 
     path: Path
     """Directory of a Hugging Face causal language model with its tokenizer."""
+    drop_chat_template: bool = False
+    """Teaches a chat model to go on with texts: questions are not made messages, nor by whoever loads the result."""
 
 
 class SftData(Section):

@@ -77,7 +77,7 @@ def encode_demonstrations(
     demonstrations: Sequence[Demonstration], encoder: PairEncoder, max_pair_tokens: int
 ) -> list[TokenPair]:
     """Token pairs of at most `max_pair_tokens`; see `fit` for what longer ones lose."""
-    start = encoder.tokenizer.bos_token_id
+    start = encoder.start_token_id
     encoded = (encoder.encode(to_pair(d.question, d.answer)) for d in demonstrations)
     return [fit(pair, max_pair_tokens, start) for pair in encoded]
 
@@ -124,6 +124,8 @@ def _start(config: SftConfig, demonstrations: Sequence[Demonstration]) -> _Start
     if config.model is not None:
         loaded = load_causal_model(config.model.path, torch.float32, str(device))
         turn_dropout_off(loaded.model)
+        if config.model.drop_chat_template:
+            loaded.encoder.tokenizer.chat_template = None
         return _Start(loaded.model, loaded.encoder, loaded.max_pair_tokens)
     assert config.from_scratch is not None  # SftConfig checked it
     texts = [text for d in demonstrations for text in (_question_text(d), d.answer) if text]
