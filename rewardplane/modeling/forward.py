@@ -6,6 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from .last_layer import only_rows
 from .packed_row import packed_row
 from .packing import PackedPairs
 
@@ -13,9 +14,10 @@ from .packing import PackedPairs
 def packed_hidden(
     backbone: nn.Module,  # the model under the head: `model.base_model` of a decoder
     packed: PackedPairs,
-) -> Tensor:  # [T, d]
+    only: Tensor | None = None,  # int64[R], distinct  rows that will be read; None: all
+) -> Tensor:  # [T, d]  at rows that are not in `only` something finite
     """Final hidden state of every token of the row, as if each pair had been run alone. Differentiable."""
-    with packed_row():
+    with packed_row(), only_rows(only, packed.num_tokens):
         output = backbone(
             input_ids=packed.input_ids[None],
             position_ids=packed.position_ids[None],

@@ -27,6 +27,7 @@ from .cpu_linear import linear, use_packed_linear
 from .encoding import PairEncoder
 from .forward import packed_hidden
 from .joined import JoinedPairEncoder
+from .last_layer import prune_last_layer
 from .logprobs import token_logprobs, token_logprobs_and_entropies
 from .packing import PackedPairs, pack
 from .padded import is_encoder, padded_scores
@@ -98,6 +99,7 @@ def prepare(model: Any) -> None:
     """Gives a transformers model our attention and linear layers. Its parameters stay as they are."""
     model.set_attn_implementation(attention.NAME)
     use_packed_linear(model)
+    prune_last_layer(model)
 
 
 def stop_token_ids(directory: Path | str, model: Any) -> tuple[int, ...]:
@@ -136,13 +138,13 @@ def pair_scores(model: Any, pairs: Sequence[TokenPair]) -> Tensor:  # [n]
 
 def packed_scores(model: Any, packed: PackedPairs) -> Tensor:  # [n]
     """The reward model's output for each pair, before the offset. Differentiable."""
-    hidden = packed_hidden(model.base_model, packed)
+    hidden = packed_hidden(model.base_model, packed, only=packed.score_rows)
     return apply_head(score_head(model), hidden[packed.last_index])
 
 
 def packed_logprobs(model: Any, packed: PackedPairs, temperature: float = 1.0) -> Tensor:  # [sum A]
     """ln p of every answer token, pair by pair, in nats. Differentiable."""
-    hidden = packed_hidden(model.base_model, packed)[packed.predict_index]
+    hidden = packed_hidden(model.base_model, packed, only=packed.predict_rows)[packed.predict_index]
     unembedding, extras = _unembedding(model)
     return token_logprobs(hidden, unembedding, packed.answer_ids, temperature, **extras)
 
@@ -151,7 +153,7 @@ def packed_logprobs_and_entropies(
     model: Any, packed: PackedPairs, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:  # [sum A], [sum A]
     """As `packed_logprobs`, and the entropy of the policy at every answer token, in nats."""
-    hidden = packed_hidden(model.base_model, packed)[packed.predict_index]
+    hidden = packed_hidden(model.base_model, packed, only=packed.predict_rows)[packed.predict_index]
     unembedding, extras = _unembedding(model)
     return token_logprobs_and_entropies(hidden, unembedding, packed.answer_ids, temperature, **extras)
 

@@ -30,6 +30,10 @@ ROUND_TO = 64
 """Rows are filled up to a multiple of it: oneDNN compiles and keeps a kernel for every distinct length."""
 
 
+READ_ROUND_TO = 16
+"""As ROUND_TO, for the rows that the last layer computes."""
+
+
 @dataclass(frozen=True)
 class PackedPairs:
     """A batch of n pairs as one row of T tokens."""
@@ -40,6 +44,8 @@ class PackedPairs:
     last_index: Tensor  # int64[n]  row index of each pair's last token, where its score is read
     predict_index: Tensor  # int64[sum A]  row index of the state before each answer token, pair by pair
     answer_ids: Tensor  # int64[sum A]
+    score_rows: Tensor  # int64[R]  the rows of last_index, each once, and some more to fill R up
+    predict_rows: Tensor  # int64[S]  the rows of predict_index, each once, and some more to fill S up
     answer_lengths: tuple[int, ...]
     num_logical_tokens: int
     """Tokens that the batch would have without sharing and rounding."""
@@ -51,7 +57,8 @@ class PackedPairs:
     def to(self, device: torch.device | str) -> PackedPairs:
         moved = {
             name: getattr(self, name).to(device, non_blocking=True)
-            for name in ("input_ids", "position_ids", "last_index", "predict_index", "answer_ids")
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
         }
         return replace(self, **moved)
 
@@ -78,14 +85,17 @@ def pack(
         row.add(np.zeros(filler, np.int32))
         positions.append(np.zeros(filler, np.int64))  # 0 exists in every model
     places = [row.places(path) for path in paths]
-    predict = [p[len(pair.question_ids) - 1 : -1] for p, pair in zip(places, pairs, strict=True)]
+    last = np.array([p[-1] for p in places])
+    predict = np.concatenate([p[len(pair.question_ids) - 1 : -1] for p, pair in zip(places, pairs, strict=True)])
     return PackedPairs(
         input_ids=_index(row.tokens),
         position_ids=_index(positions),
         segments=tuple(row.segments),
-        last_index=torch.tensor([int(p[-1]) for p in places]),
-        predict_index=_index(predict),
+        last_index=torch.from_numpy(last),
+        predict_index=torch.from_numpy(predict),
         answer_ids=_index([pair.answer_ids for pair in pairs]),
+        score_rows=_read_rows(last, row.num_tokens),
+        predict_rows=_read_rows(predict, row.num_tokens),
         answer_lengths=tuple(len(pair.answer_ids) for pair in pairs),
         num_logical_tokens=sum(len(p) for p in places),
     )
@@ -96,6 +106,13 @@ def packed_length(pairs: Sequence[TokenPair], *, min_shared_tokens: int = MIN_SH
     row = Row()
     lay_by_question(row, pairs, min_shared_tokens)
     return row.num_tokens
+
+
+def _read_rows(read: NDArray[np.int64], num_tokens: int) -> Tensor:
+    """The rows that are read, and the first others, to a multiple of READ_ROUND_TO if there are as many."""
+    rows = np.unique(read)
+    others = np.setdiff1d(np.arange(num_tokens), rows, assume_unique=True)
+    return torch.from_numpy(np.sort(np.concatenate([rows, others[: -len(rows) % READ_ROUND_TO]])))
 
 
 def _index(parts: Sequence[NDArray[np.int32] | NDArray[np.int64]]) -> Tensor:

@@ -22,7 +22,7 @@ class ValueModel(nn.Module):
         self.head = head
 
     def forward(self, packed: PackedPairs) -> Tensor:  # [sum A]
-        hidden = packed_hidden(self.backbone, packed)
+        hidden = packed_hidden(self.backbone, packed, only=packed.predict_rows)
         return apply_head(self.head, hidden[packed.predict_index])
 
     def standardise(self, mean: float, spread: float) -> None:
