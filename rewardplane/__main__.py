@@ -7,9 +7,7 @@ arguments and returns an exit status. The client imports none of them by name.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -18,6 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 import rewardplane
 from rewardplane.client import Client
 from rewardplane.errors import RewardplaneError
+from rewardplane.process import prepare_process
 from rewardplane.results import ModelInfo
 
 # Which extras bring what a command needs, and its line in --help.
@@ -29,10 +28,6 @@ _SHIPPED = {
     "pod": ("train", "`train` as the process of a Kubernetes pod, with its exit codes"),
     "demo": ("serve,train,demo", "the whole loop on this machine, on real human ratings"),
 }
-
-
-# glibc's malloc.h; a C library without mallopt manages its memory in another way.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,22 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _keep_freed_memory() -> None:
-    """Has glibc keep what is freed: a training step frees its large tensors, and the next one takes them again.
-
-    Given back to the kernel in between, they cost a page fault every 4 KiB: 12 to 17 % of a step's CPU time.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-
-
 def _run_added(point: EntryPoint, arguments: list[str]) -> int:
-    # Trainer and judges share cores. OpenMP threads that spin while they wait for one another then take the
-    # cores from those that work: seven times slower was measured. Read when torch is imported, so set before.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    _keep_freed_memory()
+    prepare_process()
     try:
         command: Callable[[list[str]], int] = point.load()
         return command(arguments)
