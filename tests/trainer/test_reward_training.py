@@ -383,3 +383,16 @@ def test_an_encoders_answers_do_not_share_their_question(tmp_path: Path) -> None
     row = RankedAnswers("Was it good, or was it not?", ("Yes.", "No.", "So so."), (0, 1, 2))
     groups, _ = encode_groups([row], loaded.encoder, loaded.max_pair_tokens, shared=False)
     assert groups[0].num_tokens == sum(len(p.question_ids) + len(p.answer_ids) for p in groups[0].pairs)
+
+
+def test_adapters_learn_rankings_and_the_checkpoint_is_plain(run: Path) -> None:
+    settings = ranked_config(run, epochs=4, lora={"rank": 4, "alpha": 16}, optimizer={"learning_rate": 2e-2})
+    result = run_reward(settings)
+    assert result.heldout is not None
+    assert result.heldout.accuracy > 0.9
+    loaded = load_reward_model(result.checkpoint, torch.float32)
+    groups, _ = encode_groups(read_ranked(run / "heldout.jsonl"), loaded.encoder, loaded.max_pair_tokens)
+    # What was measured with adapters is measured again on the merged weights.
+    assert evaluate(loaded.model, groups, 512).accuracy == pytest.approx(result.heldout.accuracy, abs=0.01)
+    before = load_causal_model(run / "sft", torch.float32).model.get_input_embeddings().weight
+    assert torch.equal(loaded.model.get_input_embeddings().weight, before)

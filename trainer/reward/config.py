@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import NonNegativeInt, PositiveInt
 
 from ..config import Section
+from ..lora import LoraConfig
 from ..optim import OptimizerConfig
 from ..precision import Precision
 
@@ -39,6 +40,8 @@ class RewardConfig(Section):
     model: BackboneConfig
     data: RankedData
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=9e-6)
+    lora: LoraConfig | None = None
+    """Trains low-rank changes and the head; the checkpoint has them merged. None trains all weights."""
     epochs: PositiveInt = 1
     """Passes over the rankings, each in another order. More than one overfits large models."""
     batch_questions: PositiveInt = 64

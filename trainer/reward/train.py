@@ -11,11 +11,12 @@ from typing import Any
 
 from rewardplane.modeling.checkpoint import Manifest, save_checkpoint
 from rewardplane.modeling.models import Loaded, pair_scores
-from rewardplane.modeling.padded import is_encoder
+from rewardplane.modeling.padded import final_linear, is_encoder
 from rewardplane.wire import TokenPair
 
 from ..batches import by_count, by_tokens, shuffled
 from ..data import BadData, read_demonstrations, read_ranked, to_pair
+from ..lora import low_rank
 from ..models import check_model_directory, choose_device, new_checkpoint_directory
 from ..optim import Optimizer
 from ..precision import Precision, autocast
@@ -59,7 +60,8 @@ def run_reward(config: RewardConfig) -> RewardResult:
     data = _Data(config)
     loaded = load_backbone(config.model.path, choose_device(config.device), config.seed)
     data.encode(loaded)
-    heldout = _train(config, loaded.model, data)
+    with low_rank(loaded.model, config.lora, head=final_linear(loaded.model), seed=config.seed):
+        heldout = _train(config, loaded.model, data)
     offset = set_reward_offset(
         loaded.model, data.references, config.micro_batch_tokens,
         sample=config.reference_answers, seed=config.seed,

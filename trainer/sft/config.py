@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from ..config import Section
+from ..lora import LoraConfig
 from ..optim import OptimizerConfig
 from ..precision import Precision
 
@@ -65,6 +66,8 @@ class SftConfig(Section):
     from_scratch: FromScratchConfig | None = None
     data: SftData
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-5, warmup_updates=10)
+    lora: LoraConfig | None = None
+    """Trains low-rank changes; the checkpoint has them merged. None trains all weights."""
     epochs: PositiveInt = 1
     """Passes over the data, each in another order."""
     batch_tokens: PositiveInt = 8192

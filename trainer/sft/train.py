@@ -18,6 +18,7 @@ from rewardplane.wire import TokenPair
 
 from ..batches import by_tokens, shuffled
 from ..data import Demonstration, read_demonstrations, to_pair
+from ..lora import low_rank
 from ..models import check_model_directory, choose_device, new_checkpoint_directory, turn_dropout_off
 from ..optim import Optimizer
 from ..precision import Precision, autocast
@@ -55,22 +56,32 @@ def run_sft(config: SftConfig) -> SftResult:
     pairs = encode_demonstrations(demonstrations, start.encoder, start.max_pair_tokens)
     heldout_pairs = encode_demonstrations(heldout, start.encoder, start.max_pair_tokens)
     batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(pairs, config, epoch)]
-    optimizer = Optimizer([start.model], config.optimizer, total_updates=len(batches))
-    with RunLog(config.output, len(batches), "sft") as log:
-        for update, batch in enumerate(batches):
-            began = time.monotonic()
-            loss = accumulate(start.model, batch, config.micro_batch_tokens, config.precision)
-            metrics = {"loss": loss, "learning_rate": optimizer.learning_rate(update)}
-            metrics["grad_norm"] = optimizer.step(update)
-            metrics["tokens_per_s"] = sum(map(num_tokens, batch)) / (time.monotonic() - began)
-            if update + 1 == len(batches) and heldout_pairs:
-                metrics["heldout_loss"] = mean_loss(start.model, heldout_pairs, config.micro_batch_tokens)
-            log.write(update, metrics, show=["loss", "heldout_loss", "tokens_per_s"])
+    with low_rank(start.model, config.lora, seed=config.seed):
+        heldout_loss = _train(config, start.model, batches, heldout_pairs)
     manifest = save_checkpoint(
         directory, start.model, start.encoder.tokenizer,
         tokenizer_fingerprint=start.encoder.fingerprint, model_name=config.name, kind="sft",
     )  # fmt: skip
-    return SftResult(directory, manifest, metrics.get("heldout_loss"))
+    return SftResult(directory, manifest, heldout_loss)
+
+
+def _train(
+    config: SftConfig, model: Any, batches: Sequence[Sequence[TokenPair]], heldout: Sequence[TokenPair]
+) -> float | None:
+    """Gives the held-out loss, if there is something held out."""
+    optimizer = Optimizer([model], config.optimizer, total_updates=len(batches))
+    metrics: dict[str, float] = {}
+    with RunLog(config.output, len(batches), "sft") as log:
+        for update, batch in enumerate(batches):
+            began = time.monotonic()
+            loss = accumulate(model, batch, config.micro_batch_tokens, config.precision)
+            metrics = {"loss": loss, "learning_rate": optimizer.learning_rate(update)}
+            metrics["grad_norm"] = optimizer.step(update)
+            metrics["tokens_per_s"] = sum(map(num_tokens, batch)) / (time.monotonic() - began)
+            if update + 1 == len(batches) and heldout:
+                metrics["heldout_loss"] = mean_loss(model, heldout, config.micro_batch_tokens)
+            log.write(update, metrics, show=["loss", "heldout_loss", "tokens_per_s"])
+    return metrics.get("heldout_loss")
 
 
 def encode_demonstrations(
