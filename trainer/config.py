@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -117,3 +118,9 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for argument in get_args(annotation):
         yield from _sections(argument)
+
+
+def digest_without(section: Section, left_out: set[str]) -> str:
+    """Hex SHA-256 over a section's values but for the top-level keys that are left out."""
+    content = section.model_dump_json(exclude=left_out)
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from ..config import Section
+from ..config import Section, digest_without
 from ..lora import LoraConfig
 from ..optim import OptimizerConfig
 from ..precision import Precision
@@ -54,9 +54,15 @@ class RewardConfig(Section):
     """Answers that the mean score is taken over, drawn at random where there are more."""
     shuffle_labels: bool = False
     """Deals the ranks of each question out at random: a control that must end at an accuracy of 0.5."""
+    save_every: NonNegativeInt = 200
+    """Updates between states that an interrupted run goes on from; 0 saves none."""
     precision: Precision = "auto"
     """float32, bfloat16 (autocast over float32 weights, head in float32), or what is faster on the device."""
     device: str = "auto"
     """A torch device; auto is a GPU if there is one."""
     seed: NonNegativeInt = 0
     """Of the new head, the order of questions and the shuffled labels."""
+
+    def numbers_digest(self) -> str:
+        """Hex SHA-256 over the settings that decide the run's numbers: not where things are, nor how often it saves."""
+        return digest_without(self, {"output", "name", "evaluate_every", "save_every"})

@@ -21,6 +21,7 @@ from ..models import check_model_directory, choose_device, new_checkpoint_direct
 from ..optim import Optimizer
 from ..precision import Precision, autocast
 from ..progress import RunLog
+from ..states import RunStates
 from ..truncation import fit
 from .config import RewardConfig
 from .evaluate import Evaluation, evaluate, ranked_right
@@ -54,14 +55,18 @@ class Step:
 
 
 def run_reward(config: RewardConfig) -> RewardResult:
-    """Trains, measures, shifts and saves. Raises ConfigError, BadData or BadCheckpoint before training."""
+    """Trains, measures, shifts and saves; goes on where it was interrupted.
+
+    Raises ConfigError, BadData or BadCheckpoint before training.
+    """
     directory = new_checkpoint_directory(config.output)
     check_model_directory("model.path", config.model.path)
     data = _Data(config)
     loaded = load_backbone(config.model.path, choose_device(config.device), config.seed)
     data.encode(loaded)
+    states = RunStates(config.output, config.save_every, config.numbers_digest())
     with low_rank(loaded.model, config.lora, head=final_linear(loaded.model), seed=config.seed):
-        heldout = _train(config, loaded.model, data)
+        heldout = _train(config, loaded.model, data, states)
     offset = set_reward_offset(
         loaded.model, data.references, config.micro_batch_tokens,
         sample=config.reference_answers, seed=config.seed,
@@ -70,6 +75,7 @@ def run_reward(config: RewardConfig) -> RewardResult:
         directory, loaded.model, loaded.encoder.tokenizer,
         tokenizer_fingerprint=loaded.encoder.fingerprint, model_name=config.name, kind="reward",
     )  # fmt: skip
+    states.remove()
     return RewardResult(directory, manifest, heldout, offset, len(data.groups), data.skipped)
 
 
@@ -114,12 +120,13 @@ class _Data:
         return groups
 
 
-def _train(config: RewardConfig, model: Any, data: _Data) -> Evaluation | None:
+def _train(config: RewardConfig, model: Any, data: _Data, states: RunStates) -> Evaluation | None:
     batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(data.groups, config, epoch)]
     optimizer = Optimizer([model], config.optimizer, total_updates=len(batches))
+    done = states.resume(model, optimizer)
     heldout = None
-    with RunLog(config.output, len(batches), "reward") as run_log:
-        for update, batch in enumerate(batches):
+    with RunLog(config.output, len(batches), "reward", resumed_update=done - 1 if done else None) as run_log:
+        for update, batch in enumerate(batches[done:], done):
             began = time.monotonic()
             step = accumulate(model, batch, config.micro_batch_tokens, config.precision)
             metrics = {"loss": step.loss, "accuracy": step.accuracy}
@@ -129,6 +136,8 @@ def _train(config: RewardConfig, model: Any, data: _Data) -> Evaluation | None:
                 heldout = evaluate(model, data.heldout, config.micro_batch_tokens)
                 metrics |= {"heldout_accuracy": heldout.accuracy, "heldout_mean_score": heldout.mean_score}
             run_log.write(update, metrics, show=["loss", "accuracy", "heldout_accuracy", "tokens_per_s"])
+            if update + 1 < len(batches):
+                states.save_when_due(model, optimizer, update + 1)
     return heldout
 
 

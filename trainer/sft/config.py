@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
-from ..config import Section
+from ..config import Section, digest_without
 from ..lora import LoraConfig
 from ..optim import OptimizerConfig
 from ..precision import Precision
@@ -74,6 +74,8 @@ class SftConfig(Section):
     """Tokens of one optimizer step, questions included."""
     micro_batch_tokens: PositiveInt = 4096
     """Tokens of one forward and backward; changes memory and speed, and the result only by rounding."""
+    save_every: NonNegativeInt = 200
+    """Updates between states that an interrupted run goes on from; 0 saves none."""
     precision: Precision = "auto"
     """float32, bfloat16 (autocast over float32 weights), or what is faster on the device."""
     device: str = "auto"
@@ -86,3 +88,7 @@ class SftConfig(Section):
         if (self.model is None) == (self.from_scratch is None):
             raise ValueError("give either [model] with a path, or [from_scratch]")
         return self
+
+    def numbers_digest(self) -> str:
+        """Hex SHA-256 over the settings that decide the run's numbers: not where things are, nor how often it saves."""
+        return digest_without(self, {"output", "name", "save_every"})

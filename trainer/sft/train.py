@@ -23,6 +23,7 @@ from ..models import check_model_directory, choose_device, new_checkpoint_direct
 from ..optim import Optimizer
 from ..precision import Precision, autocast
 from ..progress import RunLog
+from ..states import RunStates
 from ..truncation import fit
 from .config import SftConfig
 from .from_scratch import new_model, train_tokenizer
@@ -46,7 +47,10 @@ class _Start:
 
 
 def run_sft(config: SftConfig) -> SftResult:
-    """Trains, measures and saves. Raises ConfigError, BadData or BadCheckpoint before training starts."""
+    """Trains, measures and saves; goes on where it was interrupted.
+
+    Raises ConfigError, BadData or BadCheckpoint before training starts.
+    """
     directory = new_checkpoint_directory(config.output)
     if config.model is not None:
         check_model_directory("model.path", config.model.path)
@@ -56,23 +60,30 @@ def run_sft(config: SftConfig) -> SftResult:
     pairs = encode_demonstrations(demonstrations, start.encoder, start.max_pair_tokens)
     heldout_pairs = encode_demonstrations(heldout, start.encoder, start.max_pair_tokens)
     batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(pairs, config, epoch)]
+    states = RunStates(config.output, config.save_every, config.numbers_digest())
     with low_rank(start.model, config.lora, seed=config.seed):
-        heldout_loss = _train(config, start.model, batches, heldout_pairs)
+        heldout_loss = _train(config, start.model, batches, heldout_pairs, states)
     manifest = save_checkpoint(
         directory, start.model, start.encoder.tokenizer,
         tokenizer_fingerprint=start.encoder.fingerprint, model_name=config.name, kind="sft",
     )  # fmt: skip
+    states.remove()
     return SftResult(directory, manifest, heldout_loss)
 
 
 def _train(
-    config: SftConfig, model: Any, batches: Sequence[Sequence[TokenPair]], heldout: Sequence[TokenPair]
+    config: SftConfig,
+    model: Any,
+    batches: Sequence[Sequence[TokenPair]],
+    heldout: Sequence[TokenPair],
+    states: RunStates,
 ) -> float | None:
     """Gives the held-out loss, if there is something held out."""
     optimizer = Optimizer([model], config.optimizer, total_updates=len(batches))
+    done = states.resume(model, optimizer)
     metrics: dict[str, float] = {}
-    with RunLog(config.output, len(batches), "sft") as log:
-        for update, batch in enumerate(batches):
+    with RunLog(config.output, len(batches), "sft", resumed_update=done - 1 if done else None) as log:
+        for update, batch in enumerate(batches[done:], done):
             began = time.monotonic()
             loss = accumulate(model, batch, config.micro_batch_tokens, config.precision)
             metrics = {"loss": loss, "learning_rate": optimizer.learning_rate(update)}
@@ -81,6 +92,8 @@ def _train(
             if update + 1 == len(batches) and heldout:
                 metrics["heldout_loss"] = mean_loss(model, heldout, config.micro_batch_tokens)
             log.write(update, metrics, show=["loss", "heldout_loss", "tokens_per_s"])
+            if update + 1 < len(batches):
+                states.save_when_due(model, optimizer, update + 1)
     return metrics.get("heldout_loss")
 
 
