@@ -1,4 +1,4 @@
-"""`rewardplane train sft|reward|ppo` and `rewardplane demo`."""
+"""`rewardplane train sft|reward|ppo`, `rewardplane data`, `rewardplane eval` and `rewardplane demo`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,22 @@ def train(argv: list[str]) -> int:
 def demo(argv: list[str]) -> int:
     """Gives the exit status of the whole loop on one machine."""
     from .demo.command import main
+
+    status: int = main(argv)
+    return status
+
+
+def data(argv: list[str]) -> int:
+    """Gives the exit status of looking at files of rankings."""
+    from .datacheck.command import main
+
+    status: int = main(argv)
+    return status
+
+
+def evaluate(argv: list[str]) -> int:
+    """Gives the exit status of an evaluation."""
+    from .evaluation.command import main
 
     status: int = main(argv)
     return status

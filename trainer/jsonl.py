@@ -1,50 +1,39 @@
-"""JSON Lines: reading a whole file with every complaint about it, and checking the fields of a row."""
+"""JSON Lines, and the checks that a row's fields go through wherever it was read."""
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 Row = Mapping[str, Any]
-
-MAX_REPORTED = 10
-"""Bad lines that a message lists; the rest are counted."""
-
-T = TypeVar("T")
 
 
 class BadData(ValueError):
     """A data file that cannot be used; the message names the file, the line and what is wrong with it."""
 
 
-def read_rows(path: Path | str, parse: Callable[[Row], T]) -> list[T]:
-    """Parses every line of a file; blank lines are skipped. Raises BadData, after the last line."""
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise BadData(f"{path} does not exist") from None
-    except OSError as error:
-        raise BadData(f"{path} cannot be read: {error.strerror}") from error
-    rows: list[T] = []
-    problems: list[str] = []
+def json_rows(path: Path) -> Iterator[tuple[str, Row | BadData]]:
+    """Gives the place of every row, and the row or what is wrong with it. Raises BadData for the whole file.
+
+    A file that begins with "[" is one JSON list, anything else JSON Lines, where blank lines are skipped.
+    ".gz" at the end of the name means gzip.
+    """
+    content = _content(path)
+    if content[:64].lstrip()[:1] == b"[":
+        yield from _listed(path, content)
+        return
     # Not splitlines: JSON may hold U+2028 and others that Python takes for the end of a line.
     for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
             continue
         try:
-            rows.append(parse(_object(line)))
+            yield f"{path}:{number}", _object(_parsed(line))
         except BadData as error:
-            problems.append(f"{path}:{number}: {error}")
-    if problems:
-        unlisted = len(problems) - MAX_REPORTED
-        listed = problems[:MAX_REPORTED] + ([f"... and {unlisted} more bad lines"] if unlisted > 0 else [])
-        raise BadData("\n".join(listed))
-    if not rows:
-        raise BadData(f"{path} holds no rows")
-    return rows
+            yield f"{path}:{number}", error
 
 
 def field(row: Row, key: str) -> Any:
@@ -69,29 +58,62 @@ def filled_text(value: Any, name: str) -> str:
     return str(value)
 
 
-def items(row: Row, key: str) -> list[Any]:
-    value = field(row, key)
+def listed(value: Any, name: str) -> list[Any]:
     if not isinstance(value, list):
-        raise BadData(f"{key} is {kind(value)}; a list is wanted")
+        raise BadData(f"{name} is {kind(value)}; a list is wanted")
     return value
 
 
+def items(row: Row, key: str) -> list[Any]:
+    return listed(field(row, key), key)
+
+
 def kind(value: Any) -> str:
-    """What a JSON value is, in few words."""
+    """What a value is, in few words."""
     if value is None:
         return "null"
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    return json.dumps(value)[:60]
+    return json.dumps(value, default=str)[:60]  # Parquet also holds dates and bytes
 
 
-def _object(line: bytes) -> Row:
+def _content(path: Path) -> bytes:
     try:
-        row = json.loads(line.decode("utf-8"))
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix == ".gz" else content
+    except FileNotFoundError:
+        raise BadData(f"{path} does not exist") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise BadData(f"{path} is no gzip file: {error}") from error
+    except OSError as error:
+        raise BadData(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _listed(path: Path, content: bytes) -> Iterator[tuple[str, Row | BadData]]:
+    try:
+        values = _parsed(content)
+    except BadData as error:
+        raise BadData(f"{path}: {error}") from None
+    for number, value in enumerate(values, 1):
+        try:
+            yield f"{path}: item {number}", _object(value)
+        except BadData as error:
+            yield f"{path}: item {number}", error
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise BadData(f"is no UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
-        raise BadData(f"is no JSON: {error.msg} at column {error.colno}") from None
-    if not isinstance(row, dict):
-        raise BadData(f"is {kind(row)}; a JSON object is wanted")
-    return row
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise BadData(f"is no JSON: {error.msg} at {line}column {error.colno}") from None
+    except RecursionError:
+        raise BadData("is nested too deeply") from None
+
+
+def _object(value: Any) -> Row:
+    if not isinstance(value, dict):
+        raise BadData(f"is {kind(value)}; a JSON object is wanted")
+    return value

@@ -1,34 +1,17 @@
 """Curves as inline SVG that takes its colours from the page, so that one picture serves light and dark."""
 
-import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..svg import SERIES, STYLE, page_svg
+
 Series = list[tuple[float, float]]  # (update, value), updates rising
 
-# matplotlib wants real colours; these stand for the page's and are exchanged after drawing.
-INK, GRID = "#010203", "#010204"
-SERIES = ("#010211", "#010212", "#010213", "#010214")
-PAGE_COLORS = {INK: "currentColor", GRID: "var(--grid)"} | {
-    color: f"var(--series-{i})" for i, color in enumerate(SERIES, start=1)
-}
 LINE_STYLES = ("-", "--", "-.", ":")  # series differ in dash too, for eyes and printers without colour
-STYLE: dict[Any, object] = {  # Any: matplotlib's stubs list every setting by name
-    "svg.fonttype": "none",  # text stays text: sharp, searchable, small
-    "text.parse_math": False,
-    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-    "axes.grid.axis": "y", "grid.linewidth": 0.6, "axes.linewidth": 0.6, "axes.edgecolor": INK,
-    "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "grid.color": GRID,
-    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.5,
-    "legend.frameon": False, "legend.fontsize": 8.5, "legend.columnspacing": 1.0, "legend.handlelength": 1.7,
-    "legend.borderpad": 0.2,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,19 +92,5 @@ def panel_svg(panel: Panel, runs: Sequence[tuple[str, Mapping[str, Series]]]) ->
             axes.set_ylim(min(low, 0.0), max(high, 0.0))  # a constant: its size matters, not its last digits
         if len(lines) > 1:
             axes.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
-        return _for_the_page(figure, panel.title)
+        return page_svg(figure, panel.title)
 
-
-def _for_the_page(figure: Figure, title: str) -> str:
-    """Renders the figure without fixed colours, size, background or anything a page does not need."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]  # the XML prologue and DTD are for files, not for HTML
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    view_box = re.search(r'viewBox="[^"]*"', svg)
-    assert view_box is not None  # matplotlib always writes one
-    svg = f'<svg {view_box[0]} role="img" aria-label="{title}">' + svg[svg.index(">") + 1 :]
-    for color, page_color in PAGE_COLORS.items():
-        svg = svg.replace(color, page_color)
-    return svg

@@ -6,6 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from ..page_style import STYLE
 from ..progress import METRICS, read_metrics
 from .plots import PPO_PANELS, REWARD_PANELS, SFT_PANELS, Panel, Series, panel_svg
 from .report_page import PAGE
@@ -30,7 +31,7 @@ def write_report(result: DemoResult, path: Path) -> Path:
     # Autoescape: titles, samples and settings are text, whatever they look like.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["printable"] = lambda text: UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
-    page = environment.from_string(PAGE).render(result=result, sections=sections)
+    page = environment.from_string(PAGE).render(result=result, sections=sections, style=Markup(STYLE))
     path.write_text(page, encoding="utf-8", newline="\n")
     return path
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Ranks = Sequence[int | None]
-"""Of the answers to one question: 0 is the best, ties are equal, None is unknown."""
+from ..rankings.ranked import Ranks as Ranks
+from ..rankings.ranked import ordered_pairs as ordered_pairs
 
 
 def kwise_loss(
@@ -36,12 +36,3 @@ def kwise_loss(
     margins = scores[index[0]] - scores[index[1]]
     total = -(F.logsigmoid(margins) * scores.new_tensor(weights)).sum()
     return total / max(num_questions, 1), num_questions
-
-
-def ordered_pairs(ranks: Ranks) -> Iterator[tuple[int, int]]:
-    """Gives (better, worse) places of every pair of answers with different known ranks."""
-    known = [(rank, place) for place, rank in enumerate(ranks) if rank is not None]
-    for better_rank, better in known:
-        for worse_rank, worse in known:
-            if better_rank < worse_rank:
-                yield better, worse

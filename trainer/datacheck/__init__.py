@@ -1,0 +1,1 @@
+"""`rewardplane data`: what a file of rankings holds, before anything is trained on it."""

@@ -1,0 +1,1 @@
+"""`rewardplane eval`: how well a model does what it was trained for, on any file."""

@@ -1,0 +1,1 @@
+"""Ranked answers: what they are, and the forms in which people keep them."""
