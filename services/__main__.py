@@ -62,6 +62,9 @@ def command(
     host: Annotated[str, flag("Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
     port: Annotated[int, flag("Port of gRPC; 0 is any free one.")] = 50051,
     metrics_port: Annotated[int, flag("Port of Prometheus /metrics; 0 is any free one.")] = 9090,
+    health_port: Annotated[
+        int | None, flag("Port of health checks alone, in plain text; default: only on the gRPC port.")
+    ] = None,
     port_file: Annotated[Path | None, flag("Gets the bound ports as JSON, once serving.")] = None,
     dtype: Annotated[str, flag("float32 or bfloat16.")] = "float32",
     device: Annotated[str, flag("cpu or cuda.")] = "cpu",
@@ -82,6 +85,9 @@ def command(
         str | None, flag("HOST:PORT of the reference; a policy then scores kl_coef * (log pi - log pi_SFT).")
     ] = None,
     kl_coef: Annotated[float, flag("beta of that implicit reward.")] = 1.0,
+    max_connection_age_seconds: Annotated[
+        float, flag("Connections are told to reconnect after this, so that clients find new replicas.")
+    ] = 60.0,
     drain_seconds: Annotated[float, flag("How long calls in flight may take after SIGTERM.")] = 30.0,
     log_level: Annotated[LogLevel, flag("How much is logged, on stderr.")] = LogLevel.info,
 ) -> None:

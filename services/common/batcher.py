@@ -26,6 +26,7 @@ from . import faults
 from .batch_metrics import BatchMetrics
 from .calls import Call, Job
 from .pair_queue import Entry, PairQueue
+from .queue_wait import report_wait
 from .served_model import RowTokens
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ class Batcher:
         try:
             return await call.done
         finally:
+            report_wait(call.entries)
             self._forget_call(call)
 
     async def run_alone(
@@ -209,6 +211,8 @@ class Batcher:
 
     def _run_pairs(self, batch: Sequence[Entry]) -> None:
         started_s = time.monotonic()
+        for entry in batch:
+            entry.started_at_s = started_s
         results: Sequence[Any]
         try:
             results, tokens = self._run_batch(batch)

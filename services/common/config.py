@@ -19,8 +19,10 @@ class ServerConfig(BaseModel):
     """Port of gRPC; 0 is any free one."""
     metrics_port: NonNegativeInt = 0
     """Port of Prometheus metrics over HTTP (/metrics); 0 is any free one."""
+    health_port: NonNegativeInt | None = None
+    """Port of health checks alone, always in plain text; 0 is any free one, None leaves them on `port` only."""
     port_file: Path | None = None
-    """Gets the bound ports as JSON, {"port": ..., "metrics_port": ...}, once the model serves."""
+    """Gets the bound ports as JSON, {"port": ..., "metrics_port": ..., "health_port": ...}, once the model serves."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Compute type. bfloat16 is about twice as fast; scores then move by 2e-3 to 7e-3 with the batch."""
@@ -42,6 +44,9 @@ class ServerConfig(BaseModel):
     max_generation_rows: PositiveInt = 64
     """Answers sampled side by side; scoring waits for at most one such block."""
 
+    max_connection_age_seconds: PositiveFloat = 60.0
+    """Connections are told to reconnect after this (give or take a tenth), so that clients find new replicas; calls
+    on them finish."""
     drain_seconds: NonNegativeFloat = 30.0
     """How long calls in flight may take to finish after SIGTERM."""
     follow_seconds: PositiveFloat | None = None

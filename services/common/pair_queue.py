@@ -30,6 +30,8 @@ class Entry:
     """Takes the index and the result, on the event loop."""
     question: bytes = field(init=False)
     """Equal bytes are equal questions."""
+    started_at_s: float = field(init=False, default=float("inf"))
+    """When its forward pass began, on the same clock; infinity while it waits."""
 
     def __post_init__(self) -> None:
         self.question = self.pair.question_ids.tobytes()

@@ -9,11 +9,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
@@ -25,20 +22,18 @@ from .background import in_daemon_thread
 from .config import ServerConfig
 from .engine import Engine
 from .follow import find_checkpoint, follow
+from .health import HEALTH_SERVICE, Health
 from .interceptors import CallInterceptor
 from .kserve import add_kserve
 from .loading import load_served
 
 log = logging.getLogger(__name__)
 
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-HEALTH_SERVICE = "grpc.health.v1.Health"
 KSERVE_SERVICE = "inference.GRPCInferenceService"
 SEND_S = 2.0
 """How long answers that are computed may take to leave, once all calls are answered."""
-CONNECTION_AGE_MS = 60_000
-"""Connections are told to reconnect after this, so that clients find new replicas; calls on them finish."""
+CONNECTION_GRACE_MS = 600_000
+"""How long calls on a connection that was told to reconnect may go on: more than the longest call takes."""
 
 
 class Server:
@@ -48,6 +43,7 @@ class Server:
         if config.reference and role != "policy":
             raise ValueError(f"a reference is given, but a {role} server has no use for one; a policy has")
         self.config = config
+        self.health_port: int | None = None
         self.model_dir = Path(model_dir)
         self.registry = CollectorRegistry()
         self.role = ROLES[role]
@@ -72,31 +68,26 @@ class Server:
             registry=self.registry,
         )  # fmt: skip
         self._following: asyncio.Task[None] | None = None
-        self._health = HealthServicer()
+        self._health = Health([*(service.name for service in services_of(self.role)), KSERVE_SERVICE])
         self._grpc = grpc.aio.server(interceptors=[CallInterceptor(role, self.registry)], options=_options(config))
         self._add_servicers()
-
-    @property
-    def health_names(self) -> list[str]:
-        """What health checks may ask for; "" is the server as a whole."""
-        return ["", *(service.name for service in services_of(self.role)), KSERVE_SERVICE]
 
     def _add_servicers(self) -> None:
         for service in services_of(self.role):
             service.add(service.servicer(self.engine), self._grpc)
         add_kserve(self._grpc, self.engine)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        names = (*self.health_names[1:], HEALTH_SERVICE, reflection.SERVICE_NAME)
+        self._health.add_to(self._grpc)
+        names = (*self._health.names[1:], HEALTH_SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._grpc)
 
     async def open(self) -> None:
-        """Opens both ports; health is answered, and says NOT_SERVING. Raises OSError when a port is taken."""
+        """Opens the ports; health is answered, and says NOT_SERVING. Raises OSError when a port is taken."""
         try:
             self._bind()
         except OSError:
             await self.engine.stop()
             raise
-        await self._set_health(NOT_SERVING)
+        await self._health.open()
         await self._grpc.start()
 
     def _bind(self) -> None:
@@ -105,6 +96,8 @@ class Server:
             self.port = self._grpc.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: is another server there?") from error
+        if self.config.health_port is not None:
+            self.health_port = self._health.bind(f"{self.config.host}:{self.config.health_port}")
         try:
             self._metrics_server, _ = start_http_server(
                 self.config.metrics_port, self.config.host.strip("[]"), self.registry
@@ -119,12 +112,12 @@ class Server:
         started_s = time.monotonic()
         await self.engine.load(lambda: load_served(self.role, directory, self.config))
         self._loaded(started_s)
-        await self._set_health(SERVING)
+        await self._health.ready()
         if self.config.follow_seconds:
             following = follow(self.model_dir, directory, self.config.follow_seconds, self.replace_model)
             self._following = asyncio.create_task(following)
         if self.config.port_file:
-            ports = {"port": self.port, "metrics_port": self.metrics_port}
+            ports = {"port": self.port, "metrics_port": self.metrics_port, "health_port": self.health_port}
             _write_whole(self.config.port_file, json.dumps(ports))
 
     def describe(self) -> str:
@@ -154,7 +147,7 @@ class Server:
         """Drains: says NOT_SERVING at once, refuses new calls, lets calls in flight finish in their time."""
         if self._following:
             self._following.cancel()
-        await self._health.enter_graceful_shutdown()
+        await self._health.not_ready()
         drained = await self.engine.drain(self.config.drain_seconds)
         if not drained:
             log.warning("calls in flight after %.0f s are cut off", self.config.drain_seconds)
@@ -164,6 +157,7 @@ class Server:
             await self._reference.close()
         await asyncio.to_thread(self._metrics_server.shutdown)
         self._metrics_server.server_close()
+        await self._health.close()
 
     def _loaded(self, started_s: float) -> None:
         model = self.engine.model
@@ -171,10 +165,6 @@ class Server:
         self._info.labels(self.role.name, model.version.model_name, self.config.dtype).set(1)
         self._policy_version.set(model.version.policy_version)
         self._load_seconds.set(time.monotonic() - started_s)
-
-    async def _set_health(self, status: Any) -> None:
-        for name in self.health_names:
-            await self._health.set(name, status)
 
 
 @asynccontextmanager
@@ -197,8 +187,8 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", config.max_request_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),  # else a second server on the port would start, and take half of the calls
-        ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
-        ("grpc.max_connection_age_grace_ms", 600_000),
+        ("grpc.max_connection_age_ms", int(1000 * config.max_connection_age_seconds)),
+        ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.http2.max_ping_strikes", 0),  # else clients that ping are sent away with "too_many_pings"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -35,6 +36,23 @@ def test_the_parts_of_a_request_add_up_to_less_than_the_whole(client):
     parts = stats.queue.ns + stats.compute_input.ns + stats.compute_infer.ns + stats.compute_output.ns
     assert 0 < parts <= stats.success.ns
     assert stats.compute_infer.ns > stats.compute_input.ns
+
+
+def test_the_wait_in_the_queue_is_not_computing(client, reward):
+    before = statistics_of(client).inference_stats
+    client.infer("tiny-rm", text_inputs())
+    idle = statistics_of(client).inference_stats
+    busy = asyncio.run_coroutine_threadsafe(_keep_busy(reward.server.engine, 0.5), reward.loop)
+    client.infer("tiny-rm", text_inputs())
+    busy.result(10)
+    after = statistics_of(client).inference_stats
+    assert idle.queue.ns - before.queue.ns < 0.1e9
+    assert 0.3e9 < after.queue.ns - idle.queue.ns < 0.6e9
+    assert after.compute_infer.ns - idle.compute_infer.ns < 0.2e9
+
+
+async def _keep_busy(engine, seconds):
+    await engine._compute.batcher.run_alone(lambda: time.sleep(seconds))
 
 
 def test_failures_are_counted_apart(client):

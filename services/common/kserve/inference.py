@@ -12,6 +12,7 @@ from rewardplane.v1 import types_pb2
 from rewardplane.wire import MalformedPair, Pair
 
 from ..engine import Engine
+from ..queue_wait import measured_wait
 from .inputs import read_inputs, read_pairs
 from .outputs import Results, build_response, pad_logprobs, read_outputs
 from .parameters import Parameters, read_parameters
@@ -77,10 +78,11 @@ class Inference:
         timing.input_done()
         limits = [limit for limit in (caller.time_left_s, parameters.timeout_s) if limit is not None]
         width = tensors[ANSWER_IDS.name].shape[1] if ANSWER_IDS.name in tensors else 0
-        results, version = await self._compute(
-            pairs, {w.spec for w in wanted}, parameters, deadline_s=min(limits, default=None), width=width
-        )
-        timing.inference_done()
+        with measured_wait() as wait:
+            results, version = await self._compute(
+                pairs, {w.spec for w in wanted}, parameters, deadline_s=min(limits, default=None), width=width
+            )
+        timing.inference_done(wait.seconds)
         requested = parse_version(request.model_version)
         if requested is not None and str(requested) != kserve_version(version):
             raise unknown_version(request.model_name, requested)  # swapped while the request was under way

@@ -1,8 +1,9 @@
 """The statistics extension: what perf_analyzer and get_inference_statistics read.
 
 Only inference requests of KServe v2 are counted here; Prometheus has those of both protocols, and forward
-passes, which mix pairs of many requests. So an execution here is a request, and compute_infer is the whole
-time between reading the tensors and writing the results: the wait in the queue is part of it.
+passes, which mix pairs of many requests. So an execution here is a request; its queue time ends when the first
+forward pass with one of its pairs begins, and compute_infer is what else lies between reading the tensors and
+writing the results.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ class Timing:
 
     def __init__(self) -> None:
         self._started_ns = self._last_ns = time.perf_counter_ns()
-        self.input_ns = self.inference_ns = self.output_ns = 0
+        self.input_ns = self.queue_ns = self.inference_ns = self.output_ns = 0
 
     def input_done(self) -> None:
         self.input_ns = self._lap()
 
-    def inference_done(self) -> None:
-        self.inference_ns = self._lap()
+    def inference_done(self, queued_s: float) -> None:
+        lap_ns = self._lap()
+        self.queue_ns = min(int(queued_s * 1e9), lap_ns)
+        self.inference_ns = lap_ns - self.queue_ns
 
     def output_done(self) -> None:
         self.output_ns = self._lap()
@@ -85,7 +88,7 @@ class Statistics:
         counts.last_inference_ms = time.time_ns() // 1_000_000
         counts.pairs += pairs
         counts.success.add(timing.total_ns)
-        counts.queue.add(0)
+        counts.queue.add(timing.queue_ns)
         counts.compute_input.add(timing.input_ns)
         counts.compute_infer.add(timing.inference_ns)
         counts.compute_output.add(timing.output_ns)
