@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .explain import explained
+from .explain import FAILED, explained
+
+if TYPE_CHECKING:
+    from .ppo.config import PpoRunConfig
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Trains an SFT, reward or policy model.")
 
@@ -88,12 +91,33 @@ def reward(config: ConfigFile, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def ppo(config: ConfigFile, overrides: Overrides = None) -> None:
+def ppo(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Says what the run would do, and stops.")] = False,
+) -> None:
     """Trains a policy against a reward and a reference server."""
     with explained():
         from .config import load_config
         from .ppo.config import PpoRunConfig
+
+        settings = load_config(config, PpoRunConfig, overrides or ())
+        if plan:
+            _tell_plan(settings)
+            return
         from .ppo.train import run_ppo
 
-        result = run_ppo(load_config(config, PpoRunConfig, overrides or ()))
-        typer.echo(str(result.checkpoint))
+        typer.echo(str(run_ppo(settings).checkpoint))
+
+
+def _tell_plan(settings: PpoRunConfig) -> None:
+    """Exit status 1 when something would stop the run."""
+    from .ppo.plan import make_plan
+
+    found = make_plan(settings)
+    for word, line in found.lines:
+        typer.echo(f"{word:<10} {line}")
+    for problem in found.problems:
+        typer.echo(f"error: {problem}", err=True)
+    if found.problems:
+        raise typer.Exit(FAILED)

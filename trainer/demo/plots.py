@@ -93,4 +93,3 @@ def panel_svg(panel: Panel, runs: Sequence[tuple[str, Mapping[str, Series]]]) ->
         if len(lines) > 1:
             axes.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
         return page_svg(figure, panel.title)
-

@@ -66,9 +66,18 @@ class ScoreConfig(Section):
     (Ziegler, arXiv:1909.08593, section 2.1); 0 leaves scores as the reward model gives them."""
     missing_eos_score: float | Literal["keep"] = -1.0
     """Replaces the (normalised) score of an answer that was cut off before a stop token; "keep" leaves it."""
+    min_answer_tokens: PositiveInt = 1
+    """An answer of fewer tokens, the stop token included, gets `short_answer_score`. (Sampling forbids nothing: the
+    answers would not be the policy's own any more.)"""
+    short_answer_score: float = -1.0
 
 
 class PpoConfig(Section):
+    advantage: Literal["gae", "rloo"] = "gae"
+    """gae has a value model (arXiv:1506.02438); rloo compares the answers to a question with each other
+    (arXiv:2402.14740), needs several of them, and no value model."""
+    whiten_rewards: bool = False
+    """Scales an update's rewards to variance 1 over its tokens, their mean kept (arXiv:2403.17031)."""
     epochs: PositiveInt = 2
     """Passes over an update's answers."""
     minibatches: PositiveInt = 2
@@ -87,12 +96,23 @@ class PpoConfig(Section):
 
 
 class OutputConfig(Section):
+    """Everything is written in the background, from a copy in host memory."""
+
     directory: Path
+    url: str | None = None
+    """Where states, checkpoints, metrics and samples are kept as well: "s3://bucket/run", or any URL of fsspec. A run
+    goes on from there when its directory was lost."""
     publish_every: NonNegativeInt = 0
     """Updates between published policy checkpoints; the last one is always published."""
+    keep_published: PositiveInt | None = None
+    """The newest published checkpoints that are kept, beside the best one; unset keeps all."""
+    keep_best: str | None = None
+    """A figure of the evaluations, "eval_score" for one: the policy with the highest is published, kept, and named in
+    best.json."""
     save_every: NonNegativeInt = 0
-    """Updates between states that the run can go on from; 0 saves none."""
+    """Updates between states that the run can go on from; 0 saves none. The last update's is saved too."""
     keep_states: PositiveInt = 2
+    """The newest states that are kept."""
 
 
 class EvaluationConfig(Section):
@@ -120,7 +140,8 @@ class PpoRunConfig(Section):
     score: ScoreConfig = ScoreConfig()
     ppo: PpoConfig = PpoConfig()
     policy_optimizer: OptimizerConfig
-    value_optimizer: OptimizerConfig
+    value_optimizer: OptimizerConfig | None = None
+    """Needed with ppo.advantage = "gae"."""
     evaluation: EvaluationConfig = EvaluationConfig()
     output: OutputConfig
 
@@ -137,6 +158,21 @@ class PpoRunConfig(Section):
             raise ValueError("ppo.ptx_coef > 0 needs data.pretraining")
         if self.ppo.minibatches > self.sampling.questions_per_update:
             raise ValueError("ppo.minibatches is more than sampling.questions_per_update: a minibatch would be empty")
+        if self.score.min_answer_tokens > self.sampling.max_answer_tokens:
+            raise ValueError("score.min_answer_tokens is more than sampling.max_answer_tokens: no answer would count")
+        if self.output.keep_best and not self.evaluation.prompts:
+            raise ValueError("output.keep_best needs evaluation.prompts: it names a figure of the evaluations")
+        self._check_advantage()
         if self.score.normalise_answers == 1 and self.sampling.answers_per_question == 1:
             raise ValueError("score.normalise_answers = 1: one score has no spread; give 0, or 2 or more")
         return self
+
+    def _check_advantage(self) -> None:
+        if self.ppo.advantage == "gae":
+            if self.value_optimizer is None:
+                raise ValueError('value_optimizer is missing: ppo.advantage = "gae" trains a value model')
+            return
+        if self.sampling.answers_per_question < 2:
+            raise ValueError('ppo.advantage = "rloo" needs sampling.answers_per_question of 2 or more')
+        if self.value_optimizer is not None or self.value.path is not None:
+            raise ValueError('ppo.advantage = "rloo" has no value model: leave value and value_optimizer out')

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 
 from .collect import Collector, EncodedQuestion
 from .config import PpoRunConfig
-from .measure import measure
-from .microbatch import in_order
-from .update import Learner
+from .learner import PolicyLearner
+from .measure import measure_policy
+from .microbatch import in_order, packed_minibatch
+from .rollout import answer_mask_of
 
 Judge = Callable[[Sequence[str], Sequence[str]], Mapping[str, float]]
 """Given questions and answers as text, gives figures that join the metrics; never sees the reward model."""
 
 SEED_STREAM = 1  # training draws from stream 0
+SAMPLES = "samples.jsonl"
 
 
 class Evaluation:
@@ -25,16 +28,16 @@ class Evaluation:
     def __init__(
         self,
         collector: Collector,
-        learner: Learner,
+        policy: PolicyLearner,
         questions: Sequence[EncodedQuestion],
         judge: Judge | None,
         config: PpoRunConfig,
     ) -> None:
         self.collector = collector
-        self.learner = learner
+        self.policy = policy
         self.questions = questions
         self.judge = judge
-        self.samples_file = config.output.directory / "samples.jsonl"
+        self.samples_file = config.output.directory / SAMPLES
         self.samples = config.evaluation.samples
         self.seed = config.seed
         self.micro_batch_tokens = config.ppo.micro_batch_tokens
@@ -44,15 +47,17 @@ class Evaluation:
         pairs, verdict = self.collector.answers(self.questions, [self.seed, SEED_STREAM])
         n = self.collector.config.answers_per_question
         encoder = self.collector.policy.encoder
-        micro_batches = in_order(pairs, answers_per_question=n, max_tokens=self.micro_batch_tokens)
-        rollout = measure(self.learner, pairs, encoder.stop_token_ids, (micro_batches,))
+        rows = in_order(pairs, answers_per_question=n, max_tokens=self.micro_batch_tokens)
+        device = self.policy.model.device
+        mask = answer_mask_of(pairs, device)
+        logprobs, _ = measure_policy(self.policy, mask, (packed_minibatch(pairs, rows, device),))
         judged = verdict.result()
-        log_ratio = rollout.logprobs[rollout.answer_mask] - judged.ref_logprobs.to(rollout.logprobs.device)
+        log_ratio = logprobs[mask] - judged.ref_logprobs.to(device)
         figures = {
             "eval_score": float(judged.scores.mean()),
             "eval_kl_nats": float(log_ratio.sum()) / len(pairs),
-            "eval_ended_ratio": float(rollout.ended.float().mean()),
-            "eval_answer_tokens": float(rollout.answer_mask.sum()) / len(pairs),
+            "eval_ended_ratio": float(np.mean([encoder.ended(pair.answer_ids) for pair in pairs])),
+            "eval_answer_tokens": float(mask.sum()) / len(pairs),
         }
         questions = [_as_text(q) for q in self.questions for _ in range(n)]
         answers = [encoder.decode_answer(pair) for pair in pairs]

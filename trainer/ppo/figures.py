@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from .kl import kl_k1, kl_k3
-from .rollout import ScoredRollout
+from .rollout import Rollout, ScoredRollout
 from .stats import explained_variance, masked_mean
 
 
 def rollout_figures(
     scored: ScoredRollout,
     rewards: Tensor,  # [B, A]
-    returns: Tensor,  # [B, A]
     raw_scores: Tensor,  # [B]  as the reward judge gave them
 ) -> dict[str, float]:
     """KL figures are nats an answer: sums over an answer's tokens, averaged over answers."""
@@ -33,8 +32,18 @@ def rollout_figures(
             "kl_nats": per_answer(kl_k1(rollout.logprobs, scored.ref_logprobs)),
             "kl_k3_nats": per_answer(kl_k3(rollout.logprobs, scored.ref_logprobs)),
             "entropy": float(masked_mean(rollout.entropies, mask)),
-            "value": float(masked_mean(rollout.values, mask)),
-            "explained_variance": float(explained_variance(rollout.values, returns, mask)),
             "answer_tokens": float(mask.sum()) / answers,
             "ended_ratio": float(rollout.ended.float().mean()),
         }
+
+
+def value_figures(
+    rollout: Rollout,
+    returns: Tensor,  # [B, A]
+) -> dict[str, float]:
+    """Of the value model, before the update."""
+    mask = rollout.answer_mask
+    return {
+        "value": float(masked_mean(rollout.values, mask)),
+        "explained_variance": float(explained_variance(rollout.values, returns, mask)),
+    }

@@ -33,9 +33,15 @@ def gae(
 def whiten(
     x: Tensor,  # [B, A]
     mask: Tensor,  # bool[B, A]
+    *,
+    shift_mean: bool = True,
 ) -> Tensor:  # [B, A]  zero outside the mask
-    """Shifts and scales to mean 0 and variance 1 over the mask (biased variance, as in arXiv:2403.17031)."""
+    """Shifts and scales to mean 0 and variance 1 over the mask (biased variance, as in arXiv:2403.17031).
+
+    Without `shift_mean` the mean stays what it was: rewards keep their sign.
+    """
     n = mask.sum()
     mean = x.masked_fill(~mask, 0.0).sum() / n
     centred = (x - mean).masked_fill(~mask, 0.0)
-    return centred * torch.rsqrt(centred.square().sum() / n + 1e-8)
+    scaled = centred * torch.rsqrt(centred.square().sum() / n + 1e-8)
+    return scaled if shift_mean else (scaled + mean).masked_fill(~mask, 0.0)

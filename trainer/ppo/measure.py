@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from rewardplane.modeling.models import packed_logprobs_and_entropies
-from rewardplane.modeling.packing import pack
+from rewardplane.modeling.packing import PackedPairs
 from rewardplane.wire import TokenPair
 
+from .learner import Learner, PolicyLearner
 from .microbatch import Minibatch
 from .rollout import Rollout, answer_mask_of, pad_answers
-from .update import Learner
+from .side_by_side import side_by_side
 
 
-@torch.no_grad()
 def measure(
     learner: Learner,
     pairs: Sequence[TokenPair],
@@ -26,16 +27,43 @@ def measure(
 
     Log-probs come from this pass and not from the sampler: its kernels round differently.
     """
-    device = learner.policy.device
+    device = learner.policy.model.device
     mask = answer_mask_of(pairs, device)
-    logprobs, values, entropies = (torch.zeros(mask.shape, device=device) for _ in range(3))
-    for micro in (micro for minibatch in minibatches for micro in minibatch):
-        rows = torch.tensor(micro, device=device)
-        packed = pack([pairs[i] for i in micro]).to(device)
-        part = mask[rows]
-        flat_logprobs, flat_entropies = packed_logprobs_and_entropies(learner.policy, packed, learner.temperature)
-        logprobs[rows] = pad_answers(flat_logprobs, part)
-        entropies[rows] = pad_answers(flat_entropies, part)
-        values[rows] = pad_answers(learner.value(packed), part)
+    value = learner.value
+
+    def of_value() -> Tensor:
+        if value is None:
+            return torch.zeros(mask.shape, device=device)
+        return _of_answers(mask, minibatches, lambda packed: (value.model(packed),))[0]
+
+    (logprobs, entropies), values = side_by_side(
+        device, lambda: measure_policy(learner.policy, mask, minibatches), of_value
+    )
     ended = torch.tensor([int(pair.answer_ids[-1]) in stop_token_ids for pair in pairs], device=device)
     return Rollout(tuple(pairs), ended, mask, logprobs, values, entropies)
+
+
+def measure_policy(
+    policy: PolicyLearner,
+    answer_mask: Tensor,  # bool[B, A]
+    minibatches: Sequence[Minibatch],
+) -> tuple[Tensor, Tensor]:  # log-probs and entropies, float[B, A] each, zero on padding
+    logprobs, entropies = _of_answers(
+        answer_mask, minibatches, lambda packed: packed_logprobs_and_entropies(policy.model, packed, policy.temperature)
+    )
+    return logprobs, entropies
+
+
+@torch.no_grad()
+def _of_answers(
+    mask: Tensor, minibatches: Sequence[Minibatch], forward: Callable[[PackedPairs], tuple[Tensor, ...]]
+) -> list[Tensor]:
+    """What `forward` gives for every answer token, [sum A] a tensor, as rows."""
+    results: list[Tensor] = []
+    for micro in (micro for minibatch in minibatches for micro in minibatch):
+        rows = torch.tensor(micro.rows, device=mask.device)
+        flat = forward(micro.packed)
+        results = results or [x.new_zeros(mask.shape) for x in flat]
+        for result, x in zip(results, flat, strict=True):
+            result[rows] = pad_answers(x, mask[rows])
+    return results

@@ -21,7 +21,7 @@ class Shuffled(Generic[T]):
         """`stream` keeps the orders of several sequences with one seed apart."""
         if not items:
             raise ValueError("there is nothing to draw from")
-        self._items = items
+        self.items = items
         self._key = (seed, stream)
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
@@ -30,8 +30,8 @@ class Shuffled(Generic[T]):
         return [self._at(i) for i in range(number * size, (number + 1) * size)]
 
     def _at(self, i: int) -> T:
-        lap, place = divmod(i, len(self._items))
+        lap, place = divmod(i, len(self.items))
         if lap != self._order[0]:
             rng = np.random.default_rng([*self._key, lap])
-            self._order = (lap, rng.permutation(len(self._items)))
-        return self._items[int(self._order[1][place])]
+            self._order = (lap, rng.permutation(len(self.items)))
+        return self.items[int(self._order[1][place])]

@@ -34,3 +34,14 @@ def replace_score_without_eos(
     if missing_eos_score is None:
         return scores
     return torch.where(ended, scores, torch.full_like(scores, missing_eos_score))
+
+
+def replace_score_of_short_answers(
+    scores: Tensor,  # [B]
+    answer_mask: Tensor,  # bool[B, A]
+    min_answer_tokens: int,
+    short_answer_score: float,
+) -> Tensor:  # [B]
+    """The score of an answer of fewer than `min_answer_tokens` tokens is `short_answer_score`."""
+    short = answer_mask.sum(dim=1) < min_answer_tokens
+    return torch.where(short, torch.full_like(scores, short_answer_score), scores)

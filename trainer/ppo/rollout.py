@@ -19,7 +19,7 @@ class Rollout:
     ended: Tensor  # bool[B]  True where the answer ends with a stop token
     answer_mask: Tensor  # bool[B, A]  True on real answer tokens
     logprobs: Tensor  # float[B, A]  nats, zero on padding
-    values: Tensor  # float[B, A]  of the state before each token, zero on padding
+    values: Tensor  # float[B, A]  of the state before each token, zero on padding and without a value model
     entropies: Tensor  # float[B, A]  nats, zero on padding
 
 

@@ -11,13 +11,24 @@ from ..judges import ReferenceJudge, RewardJudge
 from ..optim import Optimizer
 from .collect import Collector
 from .config import PpoRunConfig
-from .update import Learner
+from .learner import Learner, PolicyLearner, ValueLearner
 from .value import ValueModel
 
 
 def make_learner(config: PpoRunConfig) -> tuple[Loaded, Learner]:
     """Loads the policy and the value model. Raises ConfigError when they have different tokenizers."""
     policy = load_causal_model(config.policy.path, torch.float32, config.device)
+    _switch_off_dropout(policy.model)
+    optimizer = Optimizer([policy.model], config.policy_optimizer, config.updates)
+    return policy, Learner(
+        policy=PolicyLearner(policy.model, optimizer, config.sampling.temperature),
+        value=_value_learner(config, policy),
+    )
+
+
+def _value_learner(config: PpoRunConfig, policy: Loaded) -> ValueLearner | None:
+    if config.value_optimizer is None:  # the configuration makes sure that there is one with GAE, and none without
+        return None
     if config.value.path is not None:
         value, fingerprint = ValueModel.from_reward_model(config.value.path, config.device)
         if fingerprint != policy.encoder.fingerprint:
@@ -28,14 +39,8 @@ def make_learner(config: PpoRunConfig) -> tuple[Loaded, Learner]:
     else:
         generator = torch.Generator().manual_seed(config.seed)
         value = ValueModel.from_sft_model(config.policy.path, config.device, generator)
-    _switch_off_dropout(policy.model, value)
-    return policy, Learner(
-        policy=policy.model,
-        value=value,
-        policy_optimizer=Optimizer([policy.model], config.policy_optimizer, config.updates),
-        value_optimizer=Optimizer([value], config.value_optimizer, config.updates),
-        temperature=config.sampling.temperature,
-    )
+    _switch_off_dropout(value)
+    return ValueLearner(value, Optimizer([value], config.value_optimizer, config.updates))
 
 
 def make_collector(config: PpoRunConfig, policy: Loaded) -> Collector:
@@ -49,7 +54,6 @@ def make_collector(config: PpoRunConfig, policy: Loaded) -> Collector:
     return Collector(policy, reward, reference, config.sampling)
 
 
-def _switch_off_dropout(*models: torch.nn.Module) -> None:
-    """In any mode: with it, log-probs of one answer differ from pass to pass, and no ratio is 1."""
-    for model in models:
-        model.eval()
+def _switch_off_dropout(model: torch.nn.Module) -> None:
+    """With it, log-probs of one answer differ from pass to pass, and no ratio is 1."""
+    model.eval()

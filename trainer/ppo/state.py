@@ -11,12 +11,25 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from rewardplane.modeling.durable import sync_path
 
-from .update import Learner
+from .learner import Learner
+from .scoring import ScoreScale
+
+TENSORS, PROGRESS = "tensors.pt", "progress.json"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best evaluation so far."""
+
+    update: int
+    value: float
 
 
 @dataclass(frozen=True)
@@ -24,23 +37,30 @@ class Progress:
     """What a run knows beside its weights."""
 
     update: int  # updates done
+    stopped: bool  # over kl.stop_nats: no update follows
+    best: Best | None
     kl_coef: float
-    score_mean: float  # of the untrained policy's answers
-    score_spread: float
+    scale: ScoreScale
     reward_digest: str  # the judges' weights
     reference_digest: str
     settings: str  # digest of what decides the run's numbers
 
 
-def save_state(directory: Path, learner: Learner, progress: Progress, keep: int) -> Path:
+def snapshot(learner: Learner) -> dict[str, Any]:
+    """Weights and optimizer states in host memory, which training does not change any more."""
+    copied: dict[str, Any] = _copy({name: part.state_dict() for name, part in _parts(learner).items()})
+    return copied
+
+
+def write_state(directory: Path, tensors: dict[str, Any], progress: Progress, keep: int) -> Path:
     """Writes the state of `progress.update` under `directory` and removes all but the newest `keep`."""
     directory.mkdir(parents=True, exist_ok=True)
     for half_written in directory.glob(".state.*"):  # by a run that was killed
         shutil.rmtree(half_written)
     staging = Path(tempfile.mkdtemp(prefix=".state.", dir=directory))
     try:
-        torch.save(_tensors(learner), staging / "tensors.pt")
-        (staging / "progress.json").write_text(json.dumps(asdict(progress)))
+        torch.save(tensors, staging / TENSORS)
+        (staging / PROGRESS).write_text(json.dumps(asdict(progress)))
         for path in (*staging.iterdir(), staging):
             sync_path(path)
         final = directory / f"{progress.update:08d}"
@@ -63,24 +83,29 @@ def newest_state(directory: Path) -> Path | None:
 
 
 def read_progress(state: Path) -> Progress:
-    return Progress(**json.loads((state / "progress.json").read_text()))
+    content = json.loads((state / PROGRESS).read_text())
+    best = content.pop("best")
+    scale = ScoreScale(**content.pop("scale"))
+    return Progress(**content, best=Best(**best) if best else None, scale=scale)
 
 
 def load_weights(state: Path, learner: Learner) -> None:
     """Puts weights and optimizers back."""
-    saved = torch.load(state / "tensors.pt", map_location=learner.policy.device, weights_only=True)
+    saved = torch.load(state / TENSORS, map_location=learner.policy.model.device, weights_only=True)
     for part, content in _parts(learner).items():
         content.load_state_dict(saved[part])
 
 
 def _parts(learner: Learner) -> dict[str, torch.nn.Module | torch.optim.Optimizer]:
-    return {
-        "policy": learner.policy,
-        "value": learner.value,
-        "policy_optimizer": learner.policy_optimizer.adamw,
-        "value_optimizer": learner.value_optimizer.adamw,
-    }
+    parts = {"policy": learner.policy.model, "policy_optimizer": learner.policy.optimizer.adamw}
+    if learner.value is not None:
+        parts |= {"value": learner.value.model, "value_optimizer": learner.value.optimizer.adamw}
+    return parts
 
 
-def _tensors(learner: Learner) -> dict[str, object]:
-    return {name: part.state_dict() for name, part in _parts(learner).items()}
+def _copy(content: Any) -> Any:
+    if isinstance(content, Tensor):
+        return content.detach().to("cpu", copy=True)
+    if isinstance(content, dict):
+        return {key: _copy(value) for key, value in content.items()}
+    return [_copy(value) for value in content] if isinstance(content, list) else content

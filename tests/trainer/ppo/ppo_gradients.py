@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from rewardplane.trainer.ppo.config import PpoConfig
-from rewardplane.trainer.ppo.microbatch import Minibatch
+from rewardplane.trainer.ppo.learner import Learner
+from rewardplane.trainer.ppo.microbatch import Rows, packed_minibatch
 from rewardplane.trainer.ppo.rollout import TrainingBatch, answer_mask_of
-from rewardplane.trainer.ppo.update import Learner, ppo_epochs
+from rewardplane.trainer.ppo.update import ppo_epochs
 from torch import Tensor
 
 from rewardplane.wire import TokenPair
@@ -51,7 +52,7 @@ class Step:
 def one_step(
     learner: Learner,
     batch: TrainingBatch,
-    minibatch: Minibatch,
+    parts: Sequence[Rows],
     config: PpoConfig,
     texts: Sequence[TokenPair] | None = None,
 ) -> Step:
@@ -66,10 +67,11 @@ def one_step(
         return hook
 
     hooks = [
-        learner.policy_optimizer.adamw.register_step_pre_hook(keep("policy", learner.policy)),
-        learner.value_optimizer.adamw.register_step_pre_hook(keep("value", learner.value)),
+        learner.policy.optimizer.adamw.register_step_pre_hook(keep("policy", learner.policy.model)),
+        learner.value.optimizer.adamw.register_step_pre_hook(keep("value", learner.value.model)),
     ]
     rng = np.random.default_rng(0)
+    minibatch = packed_minibatch(batch.pairs, parts, learner.policy.model.device)
     stats = ppo_epochs(learner, batch, (minibatch,), iter([texts]) if texts else None, config, 0, rng)
     for hook in hooks:
         hook.remove()

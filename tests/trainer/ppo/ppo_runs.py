@@ -49,6 +49,7 @@ class Judges:
     reference: str
 
 
+SCORES_AS_GIVEN = {"score.normalise_answers": 0, "evaluation.prompts": None}
 NOWHERE = Judges("127.0.0.1:1", "127.0.0.1:1")
 
 

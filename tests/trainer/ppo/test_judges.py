@@ -12,18 +12,17 @@ import torch
 from conftest import Configure
 from judge_peer import RewardPeer, serving
 from other_tokenizer import save_with_other_tokenizer
-from ppo_runs import Judges, Models, figures
+from ppo_runs import SCORES_AS_GIVEN, Judges, Models, figures
 from rewardplane.trainer.judges import JudgeConfig, JudgeMisfit, ReferenceJudge, RewardJudge
+from rewardplane.trainer.judges.patience import Outages
 from rewardplane.trainer.ppo.state import newest_state
 from rewardplane.trainer.ppo.train import run_ppo
 from servers import served
 from tiny_models import make_tokenizer
 
-from rewardplane.errors import ServerFault, Unimplemented
+from rewardplane.errors import ServerFault
 from rewardplane.modeling.encoding import PairEncoder
 from rewardplane.wire import ChatMessage, TokenPair, unpack_ids
-
-SCORES_AS_GIVEN = {"score.normalise_answers": 0, "evaluation.prompts": None}
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +89,16 @@ def test_reference_is_no_reward_judge(judges: Judges, encoder: PairEncoder) -> N
 
 
 def test_reward_judge_is_no_reference(judges: Judges, encoder: PairEncoder) -> None:
-    judge = ReferenceJudge(JudgeConfig(target=judges.reward), encoder)
-    with pytest.raises(Unimplemented, match=judges.reward):
-        judge.logprobs([pair(encoder, " Good.")], 1.0)
-    judge.close()
+    with pytest.raises(JudgeMisfit, match=f"{judges.reward} holds a reward model, which is no reference"):
+        ReferenceJudge(JudgeConfig(target=judges.reward), encoder)
+
+
+def test_calls_that_wait_at_the_same_time_count_once() -> None:
+    outages = Outages()
+    for began, ended in [(10.0, 12.0), (10.0, 12.5), (11.0, 12.5), (20.0, 21.0)]:
+        outages.add(began, ended)
+    assert outages.retries == 4
+    assert outages.seconds == pytest.approx(3.5)  # from 10 to 12.5, and from 20 to 21
 
 
 def test_call_that_takes_too_long_is_made_again(encoder: PairEncoder) -> None:

@@ -10,7 +10,7 @@ import pytest
 from ppo_gradients import Step, one_step, ragged_pairs, relative_error, training_batch
 from ppo_runs import NOWHERE, Models, read_config, settings
 from rewardplane.trainer.ppo.config import PpoConfig
-from rewardplane.trainer.ppo.microbatch import Minibatch, cut
+from rewardplane.trainer.ppo.microbatch import Rows, cut
 from rewardplane.trainer.ppo.pretraining import encode_texts
 from rewardplane.trainer.ppo.rollout import TrainingBatch
 from rewardplane.trainer.ppo.setup import make_learner
@@ -19,13 +19,13 @@ from torch.nn.functional import pad
 PAIRS = ragged_pairs(16)
 TEXTS = ["The film was good and I would see it again.", "What did you think of it?", "It was long.", "Good."]
 ONE = PpoConfig(epochs=1, ptx_coef=2.0)
-CUTS: dict[int, Minibatch] = {
+CUTS: dict[int, tuple[Rows, ...]] = {
     n: tuple(tuple(map(int, part)) for part in np.array_split(range(16), n)) for n in (1, 4, 16)
 }
-UNEVEN: Minibatch = ((3,), (0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11), (15, 12), (13, 14))
+UNEVEN: tuple[Rows, ...] = ((3,), (0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11), (15, 12), (13, 14))
 
 
-def step(directory: Path, models: Models, minibatch: Minibatch, batch: TrainingBatch, config: PpoConfig) -> Step:
+def step(directory: Path, models: Models, minibatch: tuple[Rows, ...], batch: TrainingBatch, config: PpoConfig) -> Step:
     overrides = {"policy_optimizer.max_grad_norm": 1e9, "value_optimizer.max_grad_norm": 1e9}  # never clipped
     policy, learner = make_learner(read_config(directory, settings(directory, models, NOWHERE, overrides)))
     return one_step(learner, batch, minibatch, config, encode_texts(TEXTS, policy.encoder, 64))
@@ -38,7 +38,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, models: Models) -> Step:
 
 @pytest.mark.parametrize("minibatch", [CUTS[4], CUTS[16], UNEVEN], ids=["4", "16", "uneven"])
 def test_micro_batches_add_up_to_one_gradient(
-    tmp_path: Path, models: Models, whole: Step, minibatch: Minibatch
+    tmp_path: Path, models: Models, whole: Step, minibatch: tuple[Rows, ...]
 ) -> None:
     parts = step(tmp_path, models, minibatch, training_batch(PAIRS), ONE)
     assert relative_error(parts.policy, whole.policy) < 1e-6

@@ -10,7 +10,7 @@ import torch
 from ppo_gradients import one_step, ragged_pairs, relative_error, training_batch
 from ppo_runs import NOWHERE, TEXTS, Models, read_config, settings
 from rewardplane.trainer.ppo.config import PpoConfig
-from rewardplane.trainer.ppo.microbatch import Minibatch
+from rewardplane.trainer.ppo.microbatch import Rows
 from rewardplane.trainer.ppo.pretraining import encode_texts
 from rewardplane.trainer.ppo.setup import make_learner
 from tiny_models import REWARD_OFFSET
@@ -22,7 +22,7 @@ PTX_COEF = 3.0
 PAIRS = ragged_pairs(6)
 BATCH = training_batch(PAIRS)
 NUM_TOKENS = sum(len(pair.answer_ids) for pair in PAIRS)
-MINIBATCH: Minibatch = ((2, 3), (4, 5, 0, 1))
+MINIBATCH: tuple[Rows, ...] = ((2, 3), (4, 5, 0, 1))
 
 
 def row(*parts: np.ndarray) -> Tensor:  # int64[1, T]

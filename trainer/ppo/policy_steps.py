@@ -1,0 +1,100 @@
+"""What an update does to the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from rewardplane.modeling.models import packed_logprobs
+from rewardplane.modeling.packing import pack
+from rewardplane.wire import TokenPair
+
+from .config import PpoConfig
+from .kl import kl_k3
+from .learner import PolicyLearner
+from .losses import policy_loss, ptx_loss
+from .microbatch import MicroBatch, Minibatch
+from .rollout import TrainingBatch, pad_answers
+from .stats import clip_ratio, masked_mean
+
+RATIO_DEVIATION = "ratio_deviation"
+
+
+def policy_steps(
+    learner: PolicyLearner,
+    batch: TrainingBatch,
+    steps: Sequence[Minibatch],
+    pretraining: Iterator[Sequence[TokenPair]] | None,
+    config: PpoConfig,
+    update: int,
+) -> list[dict[str, float]]:
+    """Takes one optimizer step for each minibatch and its pretraining texts; gives the figures of each."""
+    return [
+        _step(learner, batch, minibatch, next(pretraining) if pretraining is not None else (), config, update)
+        for minibatch in steps
+    ]
+
+
+def _step(
+    learner: PolicyLearner,
+    batch: TrainingBatch,
+    minibatch: Minibatch,
+    texts: Sequence[TokenPair],
+    config: PpoConfig,
+    update: int,
+) -> dict[str, float]:
+    """Gradients of both terms add up over the micro-batches; then one clip and one step."""
+    parts = [batch.select(micro.rows) for micro in minibatch]
+    num_tokens = sum(float(part.answer_mask.sum()) for part in parts)
+    figures = [
+        _backward(learner, micro, part, config, num_tokens) for micro, part in zip(minibatch, parts, strict=True)
+    ]
+    deviation = max(figure.pop(RATIO_DEVIATION) for figure in figures)
+    sums = {name: sum(figure[name] for figure in figures) for name in figures[0]}
+    sums["ptx_loss"] = _backward_pretraining(learner, texts, config) if texts else 0.0
+    return sums | {"policy_grad_norm": learner.optimizer.step(update), RATIO_DEVIATION: deviation}
+
+
+def _backward(
+    learner: PolicyLearner, micro: MicroBatch, part: TrainingBatch, config: PpoConfig, num_tokens: float
+) -> dict[str, float]:
+    mask = part.answer_mask
+    logprobs = pad_answers(packed_logprobs(learner.model, micro.packed, learner.temperature), mask)
+    loss = policy_loss(logprobs, part.old_logprobs, part.advantages, mask, config.clip_range, num_tokens)
+    loss.backward()
+    with torch.no_grad():
+        share = float(mask.sum()) / num_tokens
+        log_ratio = (logprobs - part.old_logprobs).masked_fill(~mask, 0.0)
+        return {
+            "policy_loss": float(loss.detach()),
+            "clip_ratio": share * float(clip_ratio(logprobs, part.old_logprobs, mask, config.clip_range)),
+            # How far this step has moved: the KL of the sampling policy to the one being updated.
+            "approx_kl": share * float(masked_mean(kl_k3(part.old_logprobs, logprobs), mask)),
+            RATIO_DEVIATION: float((log_ratio.exp() - 1.0).abs().max()),
+        }
+
+
+def _backward_pretraining(learner: PolicyLearner, texts: Sequence[TokenPair], config: PpoConfig) -> float:
+    """Gradients of the PTX term; gives the loss without its coefficient, nats a token."""
+    num_tokens = float(sum(len(text.answer_ids) for text in texts))
+    total = 0.0
+    for part in _by_tokens(texts, config.micro_batch_tokens):
+        packed = pack(part).to(learner.model.device)
+        # Pretraining text is no sample: temperature 1.
+        loss = ptx_loss(packed_logprobs(learner.model, packed), num_tokens)
+        (config.ptx_coef * loss).backward()
+        total += float(loss.detach())
+    return total
+
+
+def _by_tokens(texts: Sequence[TokenPair], max_tokens: int) -> Iterator[list[TokenPair]]:
+    part: list[TokenPair] = []
+    used = 0
+    for text in texts:
+        if part and used + len(text.answer_ids) + 1 > max_tokens:
+            yield part
+            part, used = [], 0
+        part.append(text)
+        used += len(text.answer_ids) + 1
+    yield part

@@ -1,0 +1,166 @@
+"""One PPO run: what lives as long as it, and one turn of its loop."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from rewardplane.wire import TokenPair
+
+from ..config import ConfigError
+from .config import PpoRunConfig
+from .evaluate import Evaluation, Judge
+from .figures import rollout_figures, value_figures
+from .inputs import Files, Inputs
+from .keeper import Keeper
+from .kl import AdaptiveKl, FixedKl
+from .measure import measure
+from .microbatch import Minibatch, cut, packed_minibatch
+from .scoring import ScoreScale, score_rollout, token_rewards, training_batch
+from .setup import make_collector, make_learner
+from .state import Best, Progress, load_weights, read_progress
+from .stopwatch import Stopwatch
+from .update import ppo_epochs
+
+log = logging.getLogger(__name__)
+
+SAMPLE_STREAM, SCALE_STREAM, MINIBATCH_STREAM = 0, 2, 12  # 1 is the evaluation's; 10 and 11 the inputs'
+
+
+class PpoRun:
+    """Everything that lives as long as the run."""
+
+    def __init__(self, config: PpoRunConfig, judge: Judge | None) -> None:
+        self.config = config
+        files = Files(config)
+        self.keeper = Keeper(config.output, config.policy.name)
+        self.policy, self.learner = make_learner(config)
+        self.inputs = Inputs(files, self.policy, config)
+        self.collector = make_collector(config, self.policy)
+        self.kl = (
+            FixedKl(config.kl.coef)
+            if config.kl.controller == "fixed"
+            else AdaptiveKl(config.kl.coef, config.kl.target_nats, config.kl.horizon_episodes)
+        )
+        self.evaluation = (
+            Evaluation(self.collector, self.learner.policy, self.inputs.held_out, judge, config)
+            if self.inputs.held_out
+            else None
+        )
+        self.done = 0
+        self.stopped = False
+        self.best: Best | None = None
+        self.scale = ScoreScale()
+
+    def start(self) -> None:
+        """Goes on from the newest state, or fits the scale of the scores.
+
+        Raises ConfigError when the directory holds another run, DigestMismatch when a judge has other weights.
+        """
+        newest = self.keeper.newest_state()
+        if newest is not None:
+            self._go_on(self.keeper.fetch_state(newest))
+            return
+        if self.config.score.normalise_answers:
+            self._fit_scale(self.config.score.normalise_answers)
+        if self.learner.value is not None:
+            self.learner.value.model.standardise(self.scale.mean, self.config.score.sign * self.scale.spread)
+
+    def _go_on(self, state: Path) -> None:
+        progress = read_progress(state)
+        if progress.settings != self.config.numbers_digest():
+            raise ConfigError(
+                f"output.directory: the run in {self.config.output.directory} has other settings; choose another "
+                "directory, or give it the settings that it began with"
+            )
+        self.collector.reward.require(progress.reward_digest)
+        self.collector.reference.require(progress.reference_digest)
+        load_weights(state, self.learner)
+        self.done, self.stopped, self.kl.coef = progress.update, progress.stopped, progress.kl_coef
+        self.scale, self.best = progress.scale, progress.best
+        self.keeper.remember_best(self.best)
+        log.warning("going on after update %d (%s)", self.done, state)
+
+    def _fit_scale(self, answers: int) -> None:
+        """Gives scores of the untrained policy's answers mean 0 and spread 1 (arXiv:1909.08593, 2.1)."""
+        n = -(-answers // self.config.sampling.answers_per_question)
+        _, verdict = self.collector.answers(self.inputs.questions.batch(0, n), [self.config.seed, SCALE_STREAM])
+        self.scale = ScoreScale.of(verdict.result().scores)
+
+    def save(self) -> None:
+        progress = Progress(
+            update=self.done,
+            stopped=self.stopped,
+            best=self.best,
+            kl_coef=self.kl.coef,
+            scale=self.scale,
+            reward_digest=self.collector.reward.digest,
+            reference_digest=self.collector.reference.digest,
+            settings=self.config.numbers_digest(),
+        )
+        self.keeper.save(self.learner, progress)
+
+    def publish(self) -> None:
+        self.keeper.publish(self.policy, self.done, self.best)
+
+    def update(self) -> dict[str, float]:
+        """One turn of the loop; gives its figures."""
+        config, learner, update = self.config, self.learner, self.done
+        clock = Stopwatch()
+        pairs, judging = self.collector.answers(self.inputs.of_update(update), [config.seed, SAMPLE_STREAM, update])
+        clock.lap("sample")
+        rng = np.random.default_rng([config.seed, MINIBATCH_STREAM, update])
+        minibatches = self._minibatches(pairs, rng)
+        rollout = measure(learner, pairs, self.policy.encoder.stop_token_ids, minibatches)
+        clock.lap("measure")
+        verdict = judging.result()
+        clock.lap("judge")
+        scored = score_rollout(rollout, verdict, self.scale, config.score)
+        rewards = token_rewards(scored, self.kl.coef, config.ppo)
+        batch = training_batch(rollout, rewards, config.ppo, config.sampling.answers_per_question)
+        stats = ppo_epochs(learner, batch, minibatches, self.inputs.texts_of_update(update), config.ppo, update, rng)
+        clock.lap("update")
+        figures = rollout_figures(scored, rewards, verdict.scores)
+        figures |= value_figures(rollout, batch.returns) if learner.value is not None else {}
+        figures |= {"kl_coef": self.kl.coef, "first_ratio_deviation": stats.first_ratio_deviation}
+        figures |= {"learning_rate": learner.policy.optimizer.learning_rate(update)}
+        self.kl.update(figures["kl_nats"], episodes=len(pairs))
+        self.stopped = config.kl.stop_nats is not None and figures["kl_nats"] > config.kl.stop_nats
+        if self.stopped:
+            log.warning("stopping: KL of %.1f nats is over kl.stop_nats", figures["kl_nats"])
+        self.done += 1
+        return figures | stats.means() | self._outage_figures() | clock.figures()
+
+    def _minibatches(self, pairs: tuple[TokenPair, ...], rng: np.random.Generator) -> list[Minibatch]:
+        rows = cut(
+            pairs,
+            minibatches=self.config.ppo.minibatches,
+            answers_per_question=self.config.sampling.answers_per_question,
+            max_tokens=self.config.ppo.micro_batch_tokens,
+            rng=rng,
+        )
+        return [packed_minibatch(pairs, part, self.learner.policy.model.device) for part in rows]
+
+    def evaluate(self) -> dict[str, float]:
+        """Figures of the policy as it is; publishes it when it is the best so far."""
+        if self.evaluation is None:
+            return {}
+        figures = self.evaluation.run(self.done)
+        name = self.config.output.keep_best
+        if name is not None:
+            if name not in figures:
+                raise ConfigError(f"output.keep_best = {name}: evaluations give {', '.join(figures)}")
+            # The policy that the run began with is there already.
+            if self.done and (self.best is None or figures[name] > self.best.value):
+                self.best = Best(self.done, figures[name])
+                self.publish()
+        return figures
+
+    def _outage_figures(self) -> dict[str, float]:
+        judges = (self.collector.reward, self.collector.reference)
+        return {
+            "judge_retries": float(sum(judge.outages.retries for judge in judges)),
+            "judge_outage_seconds": sum(judge.outages.seconds for judge in judges),
+        }
