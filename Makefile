@@ -6,13 +6,17 @@ READY := $(VENV)/.ready
 EXTRAS := serve,train,demo,k8s,dev
 PROTOS := $(wildcard proto/rewardplane/v1/*.proto)
 
-.PHONY: demo test drill lint format proto bench clean
+.PHONY: demo test test-deploy drill lint format proto bench clean
 
 demo: $(READY)
 	$(BIN)/rewardplane demo $(DEMO)
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not gpu and not cluster" $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not gpu and not cluster" --ignore tests/deploy $(TESTS)
+
+# The manifests, the launcher and the pods' entrypoint; what kubectl is missing for is skipped with a reason.
+test-deploy: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not gpu and not cluster" tests/deploy
 
 drill: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --timeout 900 $(TESTS)

@@ -26,6 +26,8 @@ _SHIPPED = {
     "data": ("train", "check and convert files of ranked answers"),
     "eval": ("train", "measure a reward model on ranked answers"),
     "pod": ("train", "`train` as the process of a Kubernetes pod, with its exit codes"),
+    "job": ("k8s", "training jobs in a Kubernetes cluster"),
+    "promote": ("k8s", "serve another checkpoint as the policy of a cluster"),
     "demo": ("serve,train,demo", "the whole loop on this machine, on real human ratings"),
 }
 

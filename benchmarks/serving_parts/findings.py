@@ -64,5 +64,6 @@ class Findings:
             for column in columns:
                 values = [figures[column] for figures in rounds if column in figures]
                 row[column] = median(values) if values else ""
-            rows.append(row)
+            if any(row[column] != "" for column in columns):  # differences have bars, and no column
+                rows.append(row)
         return rows

@@ -45,9 +45,9 @@ class RewardPeer(scoring_service_pb2_grpc.ScoringServiceServicer, model_service_
 
 
 @contextlib.contextmanager
-def serving(peer: RewardPeer) -> Iterator[str]:
+def serving(peer: RewardPeer, threads: int = 1) -> Iterator[str]:
     """Gives HOST:PORT."""
-    server = grpc.server(ThreadPoolExecutor(1))  # one: requests keep their order
+    server = grpc.server(ThreadPoolExecutor(threads))  # with one, requests keep their order
     scoring_service_pb2_grpc.add_ScoringServiceServicer_to_server(peer, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(peer, server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -1,0 +1,1 @@
+"""Runs a trainer as the process of a Kubernetes pod."""

@@ -1,0 +1,1 @@
+"""Training jobs and promotions on Kubernetes, from a command line. Imports no torch."""
