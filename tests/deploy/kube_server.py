@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +18,7 @@ import pytest
 import yaml
 from kube_rules import Refused, admit, authorize
 from kube_store import Object, Store, merge_patch, strategic_merge_patch
+from kube_streams import Streams, break_off, send_log, send_watch
 from manifests import selects
 
 USER = "system:serviceaccount:rlhf:launcher"
@@ -48,8 +47,7 @@ class KubeServer:
         self.tokens = {"first-token"}
         self.requests: list[tuple[str, str]] = []
         self.fault: Fault = lambda method, path: None
-        self.cut_streams = threading.Event()
-        self.stopped = threading.Event()
+        self.streams = Streams(self.store)
         self.on_delete: Callable[[str, str], None] = self.store.remove
         self._folder = folder
         self._http = _Http(("127.0.0.1", 0), _handler(self))
@@ -83,7 +81,7 @@ class KubeServer:
         return path
 
     def close(self) -> None:
-        self.stopped.set()
+        self.streams.stopped.set()
         self._http.shutdown()
         self._http.server_close()
 
@@ -123,7 +121,7 @@ def _answer(handler: Any, server: KubeServer) -> None:
     server.requests.append((handler.command, handler.path))
     fault = server.fault(handler.command, handler.path)
     if fault == "reset":
-        _break_off(handler)
+        break_off(handler)
         return
     try:
         if isinstance(fault, Refused):
@@ -158,13 +156,13 @@ def _dispatch(handler: Any, server: KubeServer, path: str, query: dict[str, str]
         raise Refused(404, "NotFound", "the server could not find the requested resource")
     keep = _filter(selector, query.get("labelSelector", ""))
     if sub == "log":
-        _log(handler, server, name, query)
+        send_log(handler, server.streams, name, query)
     elif verb == "watch":
-        _watch(handler, server, resource, keep, query)
+        send_watch(handler, server.streams, resource, keep, query)
     else:
         status, content, warnings = _change(server, verb, resource, name, body, query, handler.headers, keep)
         if lost:  # it was done, and nobody hears of it
-            _break_off(handler)
+            break_off(handler)
             return
         _send(handler, status, content, [("Warning", f'299 - "{_quoted(text)}"') for text in warnings])
 
@@ -214,68 +212,6 @@ def _filter(selector: dict[str, str], labels: str) -> Callable[[Object], bool]:
         return fields and selects({"matchLabels": wanted}, item["metadata"].get("labels", {}))
 
     return keep
-
-
-def _watch(
-    handler: Any, server: KubeServer, resource: str, keep: Callable[[Object], bool], query: dict[str, str]
-) -> None:
-    send = _stream(handler)
-    try:
-        for change in server.store.watch(
-            resource, keep, int(query["resourceVersion"]), float(query["timeoutSeconds"]), server.stopped
-        ):
-            if server.cut_streams.is_set():
-                _break_off(handler)
-                return
-            if change is not None:
-                send(json.dumps({"type": change.kind, "object": change.object}) + "\n")
-    except Refused as refusal:
-        send(json.dumps({"type": "ERROR", "object": refusal.status()}) + "\n")
-    send("")
-
-
-def _log(handler: Any, server: KubeServer, name: str, query: dict[str, str]) -> None:
-    pod = server.store.get("pods", name)
-    if pod["status"].get("phase") == "Pending":
-        raise Refused(400, "BadRequest", f'container "trainer" in pod "{name}" is waiting to start')
-    send = _stream(handler)
-    sent = 0
-    since = query.get("sinceTime", "")[:19]  # whole seconds
-    while True:
-        lines = server.store.logs.get(name, [])
-        for stamp, text in lines[sent:]:
-            if stamp[:19] >= since:
-                send(f"{stamp} {text}\n")
-        sent = len(lines)
-        ended = server.store.get("pods", name)["status"].get("phase") in ("Succeeded", "Failed")
-        if query.get("follow") != "true" or (ended and sent == len(server.store.logs.get(name, []))):
-            break
-        if server.cut_streams.is_set() or server.stopped.is_set():
-            _break_off(handler)
-            return
-        time.sleep(0.02)
-    send("")
-
-
-def _stream(handler: Any) -> Callable[[str], None]:
-    """Sends chunks; an empty one is the end."""
-    handler.send_response(200)
-    handler.send_header("Content-Type", "application/json")
-    handler.send_header("Transfer-Encoding", "chunked")
-    handler.end_headers()
-
-    def send(text: str) -> None:
-        data = text.encode()
-        handler.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-        handler.wfile.flush()
-
-    return send
-
-
-def _break_off(handler: Any) -> None:
-    """In the middle of an answer, without a last chunk."""
-    handler.close_connection = True
-    handler.connection.shutdown(socket.SHUT_RDWR)
 
 
 def _send(handler: Any, code: int, content: Object, headers: list[tuple[str, str]]) -> None:

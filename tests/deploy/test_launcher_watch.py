@@ -48,14 +48,14 @@ def test_a_watch_comes_to_the_last_version_whatever_happens_to_it(kube: KubeClus
     seen, thread = numbers_seen(kube, window_s=1 if trouble == "silent end" else 20)
     count(kube, range(4))
     if trouble == "cut":
-        kube.server.cut_streams.set()
+        kube.server.streams.cut.set()
         time.sleep(0.5)
-        kube.server.cut_streams.clear()
+        kube.server.streams.cut.clear()
     elif trouble == "forgotten":
-        kube.server.cut_streams.set()
+        kube.server.streams.cut.set()
         kube.server.store.forget()
         time.sleep(0.5)
-        kube.server.cut_streams.clear()
+        kube.server.streams.cut.clear()
     elif trouble == "silent end":
         time.sleep(1.5)
     count(kube, range(4, 10))
@@ -92,10 +92,10 @@ def test_every_line_of_a_log_comes_once_though_the_connection_breaks(kube: KubeC
     for second, text in enumerate("abc"):
         kube.log("ppo-1-0-aaaaa", *(f"{text}{number}" for number in range(3)), second=second)
         time.sleep(0.2)
-        kube.server.cut_streams.set()
+        kube.server.streams.cut.set()
         time.sleep(0.2)
         kube.log("ppo-1-0-aaaaa", f"{text} while nobody listened", second=second)
-        kube.server.cut_streams.clear()
+        kube.server.streams.cut.clear()
         time.sleep(0.3)
     kube.end_pod("ppo-1-0-aaaaa", 0)
     kube.end("ppo-1", "Complete")
