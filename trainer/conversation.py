@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rewardplane.wire import ChatMessage
@@ -38,6 +39,11 @@ def question_of(row: Row) -> Question:
         asked = (ChatMessage("user", question),) if isinstance(question, str) else question
         question = messages(items(row, "history"), "history") + asked
     return question
+
+
+def question_as_row(question: Question) -> str | list[dict[str, str]]:
+    """What `question_of` reads as the same question."""
+    return question if isinstance(question, str) else [asdict(message) for message in question]
 
 
 def question_key(row: Row) -> str | None:

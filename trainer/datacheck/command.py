@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from ..conversation import question_as_row
 from ..data import RankedAnswers, of_split, read_ranked
 from ..jsonl import BadData
 from .check import check
@@ -77,9 +78,8 @@ def convert_command(
 
 def as_row(row: RankedAnswers) -> dict[str, Any]:
     """What `read_ranked` reads as the same ranking."""
-    question = row.question if isinstance(row.question, str) else [asdict(message) for message in row.question]
     labels = {key: value for key, value in (("source", row.source), ("split", row.split)) if value}
-    return {"question": question, "answers": list(row.answers), "ranks": list(row.ranks), **labels}
+    return {"question": question_as_row(row.question), "answers": list(row.answers), "ranks": list(row.ranks), **labels}
 
 
 def _token_counter(directory: Path) -> Measure:
