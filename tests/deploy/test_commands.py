@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from manifests import DEPLOY, Object, Pod, command_line, named, overlay, pod, pods
+from manifests import DEPLOY, Object, Pod, command_line, named, overlay, pod, pods, with_component
 from rewardplane.services.__main__ import app as serve_app
 from rewardplane.services.common.config import ServerConfig
 from rewardplane.services.common.health import ALIVE
 from rewardplane.services.common.server import CONNECTION_GRACE_MS, SEND_S
 from rewardplane.trainer.__main__ import app as train_app
 from rewardplane.trainer.config import Section, load_config
+from rewardplane.trainer.fetch import app as fetch_app
 from rewardplane.trainer.judges import JudgeConfig
 from rewardplane.trainer.launch.outcome import BAD_CONFIGURATION, PREEMPTED, TRY_AGAIN
 from rewardplane.trainer.launcher.command import promote_app
@@ -62,9 +64,8 @@ def test_an_upgrade_does_not_undo_a_promotion(objects: tuple[Object, ...]) -> No
 
 def test_no_other_variable_is_left_open(objects: tuple[Object, ...]) -> None:
     for candidate in pods(objects):
-        for container in candidate.containers:
-            left = [word for word in command_line(container) if "$(" in word]
-            assert left == (["--model=$(CHECKPOINT)"] if candidate.name == "Deployment/policy" else [])
+        left = [word for container in candidate.containers for word in command_line(container) if "$(" in word]
+        assert left == (["--model=$(CHECKPOINT)"] if candidate.name == "Deployment/policy" else [])
 
 
 def test_probes_ask_the_health_port(objects: tuple[Object, ...]) -> None:
@@ -134,6 +135,8 @@ def test_training_pods_get_flags_that_exist_and_settings_that_load(objects: tupl
         mounted(objects, candidate, folder)
         for container in candidate.containers:
             words = command_line(container, {"JOB_NAME": "ppo-7"})
+            if words[1] == "fetch":
+                continue
             words = words[words.index("train") + 1 :]
             group = get_command(train_app)
             name, command, rest = group.resolve_command(group.make_context("train", [*words]), words)  # type: ignore[attr-defined]
@@ -145,6 +148,29 @@ def test_training_pods_get_flags_that_exist_and_settings_that_load(objects: tupl
                 assert settings.output.directory == Path("/runs/ppo-7")
                 assert settings.output.save_every  # else a pod that is started again would begin anew
                 assert settings.device == ("cuda" if "nvidia.com/gpu" in container["resources"]["limits"] else "cpu")
+
+
+def test_weights_are_fetched_to_where_they_are_read(tmp_path: Path) -> None:
+    objects = with_component("fetch-weights", tmp_path)
+    for candidate in pods(objects):
+        fetched = set()
+        for container in candidate.spec["initContainers"]:
+            program, command, *words = command_line(container)
+            assert (program, command) == ("rewardplane", "fetch")
+            flags = get_command(fetch_app).make_context("rewardplane fetch", words).params
+            assert re.fullmatch("[0-9a-f]{64}", flags["digest"])
+            fetched.add(str(flags["directory"]))
+            assert {"name": "models", "mountPath": "/models"} in container["volumeMounts"]
+        given = str(command_line(candidate.main)) + str(named_settings(objects, candidate))
+        assert fetched >= set(re.findall(r"/models/[\w/.]+", given)) - {"/models/data/prompts.jsonl"}
+        if "/models/data/prompts.jsonl" in given:
+            assert "--set=data.prompts=/runs/data/prompts.jsonl" in command_line(candidate.main)
+
+
+def named_settings(objects: tuple[Object, ...], candidate: Pod) -> list[Object]:
+    """The contents of the ConfigMaps that a pod mounts."""
+    maps = [volume["configMap"]["name"] for volume in candidate.spec["volumes"] if "configMap" in volume]
+    return [named(objects, "ConfigMap", name)["data"] for name in maps]
 
 
 def test_exit_codes_are_those_of_the_pod_failure_policy(objects: tuple[Object, ...]) -> None:
