@@ -8,7 +8,6 @@ from rewardplane.trainer.demo.judge import (
     best_of_n,
     best_of_n_kl_nats,
     compound_scores,
-    distinct_bigrams_ratio,
     judge_answers,
     words,
 )
@@ -20,6 +19,7 @@ from rewardplane.trainer.demo.yardsticks import (
     pairwise_accuracy,
     tfidf_ridge_accuracy,
 )
+from rewardplane.trainer.distinct import distinct_bigrams_ratio
 
 
 def test_pairs_in_order_are_counted_exactly() -> None:

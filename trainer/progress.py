@@ -1,4 +1,4 @@
-"""What a run tells people: a progress bar, a JSON line per update, TensorBoard scalars."""
+"""What a run tells people: a progress bar, a JSON line per update, TensorBoard scalars, metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from rich.progress import (
 )
 from torch.utils.tensorboard import SummaryWriter
 
+from .metrics import RunMetrics
+
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 PLAIN_INTERVAL_S = 5.0
@@ -29,7 +31,7 @@ PLAIN_INTERVAL_S = 5.0
 
 
 class RunLog:
-    """Reports the updates of one run, numbered from 0; metrics keep their names in all three places.
+    """Reports the updates of one run, numbered from 0; what is measured keeps its name in the first three places.
 
     `directory` gets metrics.jsonl ({"update": n, name: value, ...}, one line an update; null for what is not
     finite) and tensorboard/. A run that goes on after update n gives `resumed_update`=n: what was written
@@ -43,6 +45,7 @@ class RunLog:
         description: str,
         *,
         resumed_update: int | None = None,
+        metrics: RunMetrics | None = None,
         console: Console | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -51,6 +54,7 @@ class RunLog:
         self._description = description
         self._console = console or Console()
         self._resumed_update = resumed_update
+        self._metrics = metrics
         self._tensorboard_directory = directory / TENSORBOARD
         self._plain_at = -math.inf
 
@@ -73,6 +77,8 @@ class RunLog:
             disable=not self._console.is_terminal,
         )
         done = 0 if self._resumed_update is None else self._resumed_update + 1
+        if self._metrics:
+            self._metrics.resume(done)
         self._task = self._bar.add_task(self._description, total=self._total, completed=done, shown="")
         self._bar.start()
         return self
@@ -90,6 +96,8 @@ class RunLog:
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
         self._lines.write(json.dumps({"update": update, **finite}) + "\n")
         self._lines.flush()
+        if self._metrics:
+            self._metrics.observe(update, numbers)
         for name, number in numbers.items():
             self._tensorboard.add_scalar(name, number, update)
         shown = "  ".join(f"{name} {_short(numbers[name])}" for name in show if name in numbers)
@@ -104,6 +112,11 @@ class RunLog:
             self._plain_at = now
             line = f"{self._description} {done}/{self._total}  {shown}".rstrip()
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def pace(tokens: int, seconds: float) -> dict[str, float]:
+    """The figures of an update that went through so many tokens in so long."""
+    return {"tokens": tokens, "seconds_update": seconds, "tokens_per_s": tokens / seconds}
 
 
 def read_metrics(directory: Path) -> list[dict[str, float | None]]:

@@ -18,6 +18,7 @@ import torch
 from rewardplane.modeling.durable import sync_path
 
 from .config import ConfigError
+from .metrics import Written
 from .optim import Optimizer
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class RunStates:
         self._directory = output / "states"
         self._save_every = save_every
         self._settings = settings
+        self.written = Written()
 
     def resume(self, model: Any, optimizer: Optimizer) -> int:
         """Puts weights and moments back; gives the updates that were done, 0 without a state.
@@ -59,6 +61,10 @@ class RunStates:
         """Writes the state after `done` updates if it is time to, and removes the one before."""
         if not self._save_every or done % self._save_every:
             return
+        with self.written.timed("checkpoint"):
+            self._save(model, optimizer, done)
+
+    def _save(self, model: Any, optimizer: Optimizer, done: int) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         before = list(self._directory.iterdir())  # half-written ones, too
         staging = Path(tempfile.mkdtemp(prefix=".state.", dir=self._directory))

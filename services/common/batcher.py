@@ -58,7 +58,7 @@ class Batcher:
     ) -> None:
         self.max_batch_tokens = max_batch_tokens
         self.max_queue_tokens = max_queue_tokens
-        self._metrics = BatchMetrics(registry)
+        self._metrics = BatchMetrics(registry, max_queue_tokens)
         self._run_batch = run_batch
         self._threads = threads
         self._loop = asyncio.get_running_loop()
@@ -164,6 +164,7 @@ class Batcher:
 
     def _queue_changed(self) -> None:
         self._metrics.queue_tokens.set(self.queued_tokens)
+        self._metrics.queue_pairs.set(len(self._pairs))
         self._changed.notify()
 
     # Below: on the compute thread.

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry
 
 from rewardplane.modeling.checkpoint import BadCheckpoint
 from rewardplane.modeling.sampling import Sampling
@@ -28,6 +28,7 @@ from .config import ServerConfig
 from .gate import Gate
 from .generation import GeneratedAnswer
 from .info import describe, pair_limit
+from .model_metrics import ScoreMetrics
 from .pins import NO_PINS, Pins
 from .role import Capability, Role
 from .served_model import Floats, ServedModel
@@ -35,8 +36,6 @@ from .served_model import Floats, ServedModel
 ModelVersion = types_pb2.ModelVersion
 ReferenceSums = Callable[[Sequence[TokenPair], str, float | None], Awaitable[NDArray[np.float32]]]
 """Summed log-probs of pairs under the frozen reference; takes their tokenizer's fingerprint and the seconds left."""
-
-SCORES = (-20.0, -10.0, -5.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
 
 
 class Engine:
@@ -64,7 +63,7 @@ class Engine:
         self._gate = Gate(role, registry)
         self._compute = Compute(config, registry)
         self._tokenizer = TokenizerThread(config.queue_tokens)
-        self._scores = Histogram("rewardplane_scores", "Scores that were served", buckets=SCORES, registry=registry)
+        self._scores = ScoreMetrics(registry)
 
     @property
     def name(self) -> str:
@@ -110,8 +109,7 @@ class Engine:
             finally:
                 if reference:
                     reference.cancel()
-        for score in scores.tolist():
-            self._scores.observe(score)
+        self._scores.observe(scores, model.version.model_name)
         return scores, model.version
 
     async def logprobs(
@@ -157,10 +155,12 @@ class Engine:
                 validation.text_length(questions),
             )
             sampling = Sampling(max_answer_tokens, temperature, secrets.randbits(63) if seed is None else seed)
+            self._gate.callers.count_tokens(sum(map(len, encoded)))
             pairs, logprobs, model = await self._compute.answers(
                 encoded, answers_per_question, sampling, expires_at_s=expires_at_s
             )
             pins.check_version(model.version)
+            self._gate.callers.count_tokens(sum(len(pair.answer_ids) for pair in pairs))
             texts = await self._tokenizer.run(lambda: [encoder.decode(pair.answer_ids) for pair in pairs], 0)
         answers = [
             GeneratedAnswer(pair.question_ids, pair.answer_ids, text, logprob, encoder.ended(pair.answer_ids))
@@ -212,8 +212,11 @@ class Engine:
         pins.check(self.model, pairs)
         self._compute.batcher.require_room(len(pairs))  # under a flood, not even tokenized
         if chars := validation.text_length(pairs):
-            return await self._tokenizer.run(lambda: validation.encode_pairs(pairs, encoder, limit), chars)
-        return validation.encode_pairs(pairs, encoder, limit)
+            encoded = await self._tokenizer.run(lambda: validation.encode_pairs(pairs, encoder, limit), chars)
+        else:
+            encoded = validation.encode_pairs(pairs, encoder, limit)
+        self._gate.callers.count_tokens(sum(len(pair.question_ids) + len(pair.answer_ids) for pair in encoded))
+        return encoded
 
 
 def _expiry(deadline_s: float | None) -> float:

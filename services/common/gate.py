@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter
 
 from . import faults
+from .callers import CallerMetrics
 from .role import Capability, Role
 
 
@@ -22,6 +23,7 @@ class Gate:
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self.callers = CallerMetrics(registry)
         self._refused = Counter(
             "rewardplane_refused_total", "Calls that got an error, by its reason", ["reason"], registry=registry
         )
@@ -33,6 +35,7 @@ class Gate:
         """Around a call. Raises Unavailable (LOADING, DRAINING) and Unimplemented, and counts every fault."""
         self._active += 1
         self._idle.clear()
+        self.callers.count_call()
         try:
             self._check(capability, model_name)
             yield

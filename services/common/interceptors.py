@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from . import faults
 from .batch_metrics import SECONDS
+from .callers import caller, identity_of
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
     @asynccontextmanager
     async def _call(self, service: str, method: str, context: Any) -> AsyncIterator[None]:
         self._started.labels(service, method).inc()
+        caller.set(identity_of(context))
         started_s = time.monotonic()
         code = grpc.StatusCode.OK
         try:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from rewardplane.modeling.checkpoint import BadCheckpoint
+from rewardplane.modeling.device_memory import DeviceMemoryCollector
 
 from ..policy.implicit_reward import Reference
 from ..roles import ROLES, services_of
@@ -26,6 +27,7 @@ from .health import HEALTH_SERVICE, Health
 from .interceptors import CallInterceptor
 from .kserve import add_kserve
 from .loading import load_served
+from .model_metrics import ModelMetrics
 
 log = logging.getLogger(__name__)
 
@@ -51,22 +53,9 @@ class Server:
         reference_sums = self._reference.sums if self._reference else None
         name = self.model_dir.resolve().name
         self.engine = Engine(self.role, config, name, self.registry, reference_sums)
-        self._info = Gauge(
-            "rewardplane_model_info", "What is served; always 1", ["role", "model_name", "dtype"],
-            registry=self.registry,
-        )  # fmt: skip
-        self._policy_version = Gauge(
-            "rewardplane_policy_version", "PPO updates behind the weights", registry=self.registry
-        )
-        self._load_seconds = Gauge(
-            "rewardplane_model_load_seconds",
-            "Duration of the last load, check and warm-up",
-            registry=self.registry,
-        )
-        self._load_failures = Counter(
-            "rewardplane_model_load_failures_total", "Checkpoints that could not replace the one that serves",
-            registry=self.registry,
-        )  # fmt: skip
+        self.registry.register(DeviceMemoryCollector(config.device))
+        ProcessCollector(registry=self.registry)
+        self._metrics = ModelMetrics(self.registry)
         self._following: asyncio.Task[None] | None = None
         self._health = Health([*(service.name for service in services_of(self.role)), KSERVE_SERVICE])
         self._grpc = grpc.aio.server(interceptors=[CallInterceptor(role, self.registry)], options=_options(config))
@@ -139,7 +128,7 @@ class Server:
             model = await in_daemon_thread(lambda: load_served(self.role, directory, self.config))
             self.engine.replace(model)
         except BadCheckpoint:
-            self._load_failures.inc()
+            self._metrics.load_failures.inc()
             raise
         self._loaded(started_s)
 
@@ -160,11 +149,7 @@ class Server:
         await self._health.close()
 
     def _loaded(self, started_s: float) -> None:
-        model = self.engine.model
-        self._info.clear()
-        self._info.labels(self.role.name, model.version.model_name, self.config.dtype).set(1)
-        self._policy_version.set(model.version.policy_version)
-        self._load_seconds.set(time.monotonic() - started_s)
+        self._metrics.loaded(self.role.name, self.engine.model, self.config.dtype, started_s)
 
 
 @asynccontextmanager

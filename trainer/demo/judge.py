@@ -1,14 +1,15 @@
 """Judges of answers that never saw the reward model: the VADER lexicon, and how much answers repeat."""
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+from ..distinct import distinct_bigrams_ratio
 
 POSITIVE_FROM = 0.05  # VADER's own threshold for "positive sentiment" (its README, section About the Scoring)
 
@@ -40,11 +41,7 @@ def judge_answers(questions: Sequence[str], answers: Sequence[str]) -> Judgement
 def judge_figures(questions: Sequence[str], answers: Sequence[str]) -> dict[str, float]:
     """Gives the judgement by name, as the evaluations during PPO want it."""
     judgement = judge_answers(questions, answers)
-    return {
-        "judge": judgement.mean_compound,
-        "positive_ratio": judgement.positive_ratio,
-        "distinct_bigrams_ratio": judgement.distinct_bigrams_ratio,
-    }
+    return {"judge": judgement.mean_compound, "positive_ratio": judgement.positive_ratio}
 
 
 def compound_scores(texts: Sequence[str]) -> NDArray[np.float64]:  # [N]
@@ -56,17 +53,6 @@ def compound_scores(texts: Sequence[str]) -> NDArray[np.float64]:  # [N]
 def words(text: str) -> list[str]:
     """Gives the words of a text, in small letters, with punctuation marks as words of their own."""
     return re.findall(r"\w+(?:'\w+)*|[^\w\s]", text.casefold())
-
-
-def distinct_bigrams_ratio(answers: Sequence[Sequence[Hashable]]) -> float:
-    """Different bigrams over all bigrams, both counted across all answers; no bigram spans two answers.
-
-    |set of (t_i, t_{i+1})| / sum over answers of max(A - 1, 0); 0 if no answer has two tokens. Li et al.
-    (arXiv:1510.03055, distinct-2) divide by tokens instead, which short answers lower. The ratio falls with
-    the number of answers: compare only equally many. Elements may be words or token ids.
-    """
-    bigrams = [pair for answer in answers for pair in pairwise(answer)]
-    return len(set(bigrams)) / len(bigrams) if bigrams else 0.0
 
 
 def best_of_n(scores: ArrayLike) -> NDArray[np.intp]:  # [Q, n] -> [Q]

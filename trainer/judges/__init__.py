@@ -10,5 +10,6 @@ from __future__ import annotations
 from .config import JudgeConfig as JudgeConfig
 from .patience import JudgeGone as JudgeGone
 from .patience import JudgeMisfit as JudgeMisfit
+from .patience import Outages as Outages
 from .reference import ReferenceJudge as ReferenceJudge
 from .reward import RewardJudge as RewardJudge

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from ..config import Section
 from ..judges import JudgeConfig
+from ..metrics import MetricsConfig
 from ..optim import OptimizerConfig
 
 
@@ -143,6 +144,8 @@ class PpoRunConfig(Section):
     value_optimizer: OptimizerConfig | None = None
     """Needed with ppo.advantage = "gae"."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    """What Prometheus reads."""
     output: OutputConfig
 
     def numbers_digest(self) -> str:

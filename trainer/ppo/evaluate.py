@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
+from ..distinct import distinct_bigrams_ratio
 from .collect import Collector, EncodedQuestion
 from .config import PpoRunConfig
 from .learner import PolicyLearner
@@ -58,6 +59,7 @@ class Evaluation:
             "eval_kl_nats": float(log_ratio.sum()) / len(pairs),
             "eval_ended_ratio": float(np.mean([encoder.ended(pair.answer_ids) for pair in pairs])),
             "eval_answer_tokens": float(mask.sum()) / len(pairs),
+            "eval_distinct_bigrams_ratio": distinct_bigrams_ratio([pair.answer_ids.tolist() for pair in pairs]),
         }
         questions = [_as_text(q) for q in self.questions for _ in range(n)]
         answers = [encoder.decode_answer(pair) for pair in pairs]

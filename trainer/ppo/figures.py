@@ -34,6 +34,8 @@ def rollout_figures(
             "entropy": float(masked_mean(rollout.entropies, mask)),
             "answer_tokens": float(mask.sum()) / answers,
             "ended_ratio": float(rollout.ended.float().mean()),
+            "episodes": float(answers),
+            "tokens": float(sum(len(pair.question_ids) + len(pair.answer_ids) for pair in rollout.pairs)),
         }
 
 

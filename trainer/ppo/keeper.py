@@ -13,6 +13,7 @@ from typing import Any, Self
 from rewardplane.modeling.models import Loaded
 
 from ..config import ConfigError
+from ..metrics import Written
 from ..progress import METRICS
 from .config import OutputConfig
 from .evaluate import SAMPLES
@@ -34,6 +35,7 @@ class Keeper:
         """Raises ConfigError for a URL that cannot be written."""
         self._config = config
         self._policy_name = policy_name
+        self.written = Written()
         self._states = config.directory / STATES
         self._checkpoints = checkpoint_directory(config.directory)
         self._about = [config.directory / name for name in (METRICS, SAMPLES, BEST)]
@@ -109,11 +111,14 @@ class Keeper:
         self._writer.__exit__(kind, error, trace)
 
     def _write_state(self, tensors: dict[str, Any], progress: Progress) -> None:
-        write_state(self._states, tensors, progress, self._config.keep_states)
-        self._copy()
+        with self.written.timed("checkpoint"):
+            write_state(self._states, tensors, progress, self._config.keep_states)
+            self._copy()
 
     def _publish(self, policy: Loaded, model: Any, updates: int, best: Best | None) -> None:
-        publish(self.checkpoint(updates), policy, model, self._policy_name, updates)
+        with self.written.timed("publish"):
+            publish(self.checkpoint(updates), policy, model, self._policy_name, updates)
+        self.written.policy_version = updates
         self.remember_best(best)
         if best is not None:
             content = {"checkpoint": self._best, "update": best.update, str(self._config.keep_best): best.value}

@@ -10,6 +10,7 @@ import numpy as np
 from rewardplane.wire import TokenPair
 
 from ..config import ConfigError
+from ..judges import Outages
 from .config import PpoRunConfig
 from .evaluate import Evaluation, Judge
 from .figures import rollout_figures, value_figures
@@ -147,7 +148,9 @@ class PpoRun:
         """Figures of the policy as it is; publishes it when it is the best so far."""
         if self.evaluation is None:
             return {}
+        clock = Stopwatch()
         figures = self.evaluation.run(self.done)
+        clock.lap("evaluate")
         name = self.config.output.keep_best
         if name is not None:
             if name not in figures:
@@ -156,11 +159,16 @@ class PpoRun:
             if self.done and (self.best is None or figures[name] > self.best.value):
                 self.best = Best(self.done, figures[name])
                 self.publish()
-        return figures
+        return figures | clock.laps
+
+    @property
+    def outages(self) -> dict[str, Outages]:
+        """By judge."""
+        return {"reward": self.collector.reward.outages, "reference": self.collector.reference.outages}
 
     def _outage_figures(self) -> dict[str, float]:
-        judges = (self.collector.reward, self.collector.reference)
+        outages = self.outages.values()
         return {
-            "judge_retries": float(sum(judge.outages.retries for judge in judges)),
-            "judge_outage_seconds": sum(judge.outages.seconds for judge in judges),
+            "judge_retries": float(sum(judge.retries for judge in outages)),
+            "judge_outage_seconds": sum(judge.seconds for judge in outages),
         }

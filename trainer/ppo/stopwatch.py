@@ -9,13 +9,14 @@ class Stopwatch:
     """Wall seconds of the stages of an update."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
+        self.laps: dict[str, float] = {}
+        """By figure: seconds_STAGE."""
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self._seconds[f"seconds_{stage}"] = now - self._last
+        self.laps[f"seconds_{stage}"] = now - self._last
         self._last = now
 
     def figures(self) -> dict[str, float]:
-        return self._seconds | {"seconds_total": sum(self._seconds.values())}
+        return self.laps | {"seconds_total": sum(self.laps.values())}

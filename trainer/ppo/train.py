@@ -10,6 +10,7 @@ import torch
 
 from rewardplane.modeling.checkpoint import Manifest, read_manifest
 
+from ..metrics import RunMetrics
 from ..progress import METRICS, RunLog
 from .config import PpoRunConfig
 from .evaluate import Judge
@@ -36,14 +37,18 @@ def run_ppo(config: PpoRunConfig, judge: Judge | None = None) -> PpoResult:
     """
     torch.manual_seed(config.seed)
     with ExitStack() as stack:
+        metrics = stack.enter_context(RunMetrics(config.metrics, "ppo", updates=config.updates, device=config.device))
         run = PpoRun(config, judge)
+        metrics.watch(run.keeper.written, run.outages)
         stack.callback(run.collector.close)
         stack.enter_context(run.keeper)
         run.start()
         if run.evaluation is not None:
             run.evaluation.forget_from(run.done)
         resumed = run.done - 1 if run.done else None
-        progress = stack.enter_context(RunLog(config.output.directory, config.updates, "ppo", resumed_update=resumed))
+        progress = stack.enter_context(
+            RunLog(config.output.directory, config.updates, "ppo", resumed_update=resumed, metrics=metrics)
+        )
         while run.done < config.updates and not run.stopped:
             update = run.done
             figures = run.evaluate() if _is_evaluated(config, update) else {}

@@ -8,6 +8,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from ..config import Section, digest_without
 from ..lora import LoraConfig
+from ..metrics import MetricsConfig
 from ..optim import OptimizerConfig
 from ..precision import Precision
 
@@ -33,6 +34,8 @@ class RankedData(Section):
 class RewardConfig(Section):
     """The K answers of a question are one row of a batch, however many comparisons they make."""
 
+    metrics: MetricsConfig = MetricsConfig()
+    """What Prometheus reads."""
     output: Path
     """Directory of the run: checkpoint/, metrics.jsonl and tensorboard/."""
     name: str = "reward"
@@ -65,4 +68,4 @@ class RewardConfig(Section):
 
     def numbers_digest(self) -> str:
         """Hex SHA-256 over the settings that decide the run's numbers: not where things are, nor how often it saves."""
-        return digest_without(self, {"output", "name", "evaluate_every", "save_every"})
+        return digest_without(self, {"output", "name", "metrics", "evaluate_every", "save_every"})

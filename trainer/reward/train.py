@@ -17,10 +17,11 @@ from rewardplane.wire import TokenPair
 from ..batches import by_count, by_tokens, shuffled
 from ..data import BadData, read_demonstrations, read_ranked, to_pair
 from ..lora import low_rank
+from ..metrics import RunMetrics
 from ..models import check_model_directory, choose_device, new_checkpoint_directory
 from ..optim import Optimizer
 from ..precision import Precision, autocast
-from ..progress import RunLog
+from ..progress import RunLog, pace
 from ..states import RunStates
 from ..truncation import fit
 from .config import RewardConfig
@@ -65,17 +66,21 @@ def run_reward(config: RewardConfig) -> RewardResult:
     loaded = load_backbone(config.model.path, choose_device(config.device), config.seed)
     data.encode(loaded)
     states = RunStates(config.output, config.save_every, config.numbers_digest())
-    with low_rank(loaded.model, config.lora, head=final_linear(loaded.model), seed=config.seed):
-        heldout = _train(config, loaded.model, data, states)
-    offset = set_reward_offset(
-        loaded.model, data.references, config.micro_batch_tokens,
-        sample=config.reference_answers, seed=config.seed,
-    )  # fmt: skip
-    manifest = save_checkpoint(
-        directory, loaded.model, loaded.encoder.tokenizer,
-        tokenizer_fingerprint=loaded.encoder.fingerprint, model_name=config.name, kind="reward",
-    )  # fmt: skip
-    states.remove()
+    batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(data.groups, config, epoch)]
+    with RunMetrics(config.metrics, "reward", updates=len(batches), device=str(loaded.model.device)) as metrics:
+        metrics.watch(states.written)
+        with low_rank(loaded.model, config.lora, head=final_linear(loaded.model), seed=config.seed):
+            heldout = _train(config, loaded.model, batches, data.heldout, states, metrics)
+        offset = set_reward_offset(
+            loaded.model, data.references, config.micro_batch_tokens,
+            sample=config.reference_answers, seed=config.seed,
+        )  # fmt: skip
+        with states.written.timed("publish"):
+            manifest = save_checkpoint(
+                directory, loaded.model, loaded.encoder.tokenizer,
+                tokenizer_fingerprint=loaded.encoder.fingerprint, model_name=config.name, kind="reward",
+            )  # fmt: skip
+        states.remove()
     return RewardResult(directory, manifest, heldout, offset, len(data.groups), data.skipped)
 
 
@@ -120,20 +125,27 @@ class _Data:
         return groups
 
 
-def _train(config: RewardConfig, model: Any, data: _Data, states: RunStates) -> Evaluation | None:
-    batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(data.groups, config, epoch)]
+def _train(
+    config: RewardConfig,
+    model: Any,
+    batches: Sequence[Sequence[Group]],
+    held_out: Sequence[Group],
+    states: RunStates,
+    run_metrics: RunMetrics,
+) -> Evaluation | None:
     optimizer = Optimizer([model], config.optimizer, total_updates=len(batches))
     done = states.resume(model, optimizer)
     heldout = None
-    with RunLog(config.output, len(batches), "reward", resumed_update=done - 1 if done else None) as run_log:
+    resumed = done - 1 if done else None
+    with RunLog(config.output, len(batches), "reward", resumed_update=resumed, metrics=run_metrics) as run_log:
         for update, batch in enumerate(batches[done:], done):
             began = time.monotonic()
             step = accumulate(model, batch, config.micro_batch_tokens, config.precision)
             metrics = {"loss": step.loss, "accuracy": step.accuracy}
             metrics |= {"learning_rate": optimizer.learning_rate(update), "grad_norm": optimizer.step(update)}
-            metrics["tokens_per_s"] = sum(group.num_tokens for group in batch) / (time.monotonic() - began)
-            if data.heldout and _is_measured(config, update + 1, len(batches)):
-                heldout = evaluate(model, data.heldout, config.micro_batch_tokens)
+            metrics |= pace(sum(group.num_tokens for group in batch), time.monotonic() - began)
+            if held_out and _is_measured(config, update + 1, len(batches)):
+                heldout = evaluate(model, held_out, config.micro_batch_tokens)
                 metrics |= {"heldout_accuracy": heldout.accuracy, "heldout_mean_score": heldout.mean_score}
             run_log.write(update, metrics, show=["loss", "accuracy", "heldout_accuracy", "tokens_per_s"])
             if update + 1 < len(batches):

@@ -8,6 +8,7 @@ from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from ..config import Section, digest_without
 from ..lora import LoraConfig
+from ..metrics import MetricsConfig
 from ..optim import OptimizerConfig
 from ..precision import Precision
 
@@ -58,6 +59,8 @@ class SftData(Section):
 class SftConfig(Section):
     """One of [model] and [from_scratch] says where the weights come from."""
 
+    metrics: MetricsConfig = MetricsConfig()
+    """What Prometheus reads."""
     output: Path
     """Directory of the run: checkpoint/, metrics.jsonl and tensorboard/."""
     name: str = "sft"
@@ -91,4 +94,4 @@ class SftConfig(Section):
 
     def numbers_digest(self) -> str:
         """Hex SHA-256 over the settings that decide the run's numbers: not where things are, nor how often it saves."""
-        return digest_without(self, {"output", "name", "save_every"})
+        return digest_without(self, {"output", "name", "metrics", "save_every"})

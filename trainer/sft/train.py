@@ -19,10 +19,11 @@ from rewardplane.wire import TokenPair
 from ..batches import by_tokens, shuffled
 from ..data import Demonstration, read_demonstrations, to_pair
 from ..lora import low_rank
+from ..metrics import RunMetrics
 from ..models import check_model_directory, choose_device, new_checkpoint_directory, turn_dropout_off
 from ..optim import Optimizer
 from ..precision import Precision, autocast
-from ..progress import RunLog
+from ..progress import RunLog, pace
 from ..states import RunStates
 from ..truncation import fit
 from .config import SftConfig
@@ -61,13 +62,17 @@ def run_sft(config: SftConfig) -> SftResult:
     heldout_pairs = encode_demonstrations(heldout, start.encoder, start.max_pair_tokens)
     batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(pairs, config, epoch)]
     states = RunStates(config.output, config.save_every, config.numbers_digest())
-    with low_rank(start.model, config.lora, seed=config.seed):
-        heldout_loss = _train(config, start.model, batches, heldout_pairs, states)
-    manifest = save_checkpoint(
-        directory, start.model, start.encoder.tokenizer,
-        tokenizer_fingerprint=start.encoder.fingerprint, model_name=config.name, kind="sft",
-    )  # fmt: skip
-    states.remove()
+    device = str(start.model.device)
+    with RunMetrics(config.metrics, "sft", updates=len(batches), device=device) as metrics:
+        metrics.watch(states.written)
+        with low_rank(start.model, config.lora, seed=config.seed):
+            heldout_loss = _train(config, start.model, batches, heldout_pairs, states, metrics)
+        with states.written.timed("publish"):
+            manifest = save_checkpoint(
+                directory, start.model, start.encoder.tokenizer,
+                tokenizer_fingerprint=start.encoder.fingerprint, model_name=config.name, kind="sft",
+            )  # fmt: skip
+        states.remove()
     return SftResult(directory, manifest, heldout_loss)
 
 
@@ -77,18 +82,20 @@ def _train(
     batches: Sequence[Sequence[TokenPair]],
     heldout: Sequence[TokenPair],
     states: RunStates,
+    run_metrics: RunMetrics,
 ) -> float | None:
     """Gives the held-out loss, if there is something held out."""
     optimizer = Optimizer([model], config.optimizer, total_updates=len(batches))
     done = states.resume(model, optimizer)
     metrics: dict[str, float] = {}
-    with RunLog(config.output, len(batches), "sft", resumed_update=done - 1 if done else None) as log:
+    resumed = done - 1 if done else None
+    with RunLog(config.output, len(batches), "sft", resumed_update=resumed, metrics=run_metrics) as log:
         for update, batch in enumerate(batches[done:], done):
             began = time.monotonic()
             loss = accumulate(model, batch, config.micro_batch_tokens, config.precision)
             metrics = {"loss": loss, "learning_rate": optimizer.learning_rate(update)}
             metrics["grad_norm"] = optimizer.step(update)
-            metrics["tokens_per_s"] = sum(map(num_tokens, batch)) / (time.monotonic() - began)
+            metrics |= pace(sum(map(num_tokens, batch)), time.monotonic() - began)
             if update + 1 == len(batches) and heldout:
                 metrics["heldout_loss"] = mean_loss(model, heldout, config.micro_batch_tokens)
             log.write(update, metrics, show=["loss", "heldout_loss", "tokens_per_s"])

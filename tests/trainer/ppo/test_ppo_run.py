@@ -25,10 +25,13 @@ OF_AN_UPDATE = {
     "score", "score_std", "normalised_score", "reward", "kl_nats", "kl_k3_nats", "entropy", "value",
     "explained_variance", "answer_tokens", "ended_ratio", "kl_coef", "first_ratio_deviation", "learning_rate",
     "policy_loss", "value_loss", "clip_ratio", "approx_kl", "ptx_loss", "policy_grad_norm", "value_grad_norm",
-    "judge_retries", "judge_outage_seconds",
+    "judge_retries", "judge_outage_seconds", "episodes", "tokens",
     "seconds_sample", "seconds_measure", "seconds_judge", "seconds_update", "seconds_total",
 }  # fmt: skip
-OF_AN_EVALUATION = {"eval_score", "eval_kl_nats", "eval_ended_ratio", "eval_answer_tokens"}
+OF_AN_EVALUATION = {
+    "eval_score", "eval_kl_nats", "eval_ended_ratio", "eval_answer_tokens", "eval_distinct_bigrams_ratio",
+    "seconds_evaluate",
+}  # fmt: skip
 
 
 def run_of(config: PpoRunConfig) -> Path:
