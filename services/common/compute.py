@@ -16,6 +16,7 @@ from .batcher import NEVER, Batcher
 from .config import ServerConfig
 from .cores import available_cores
 from .generation import Block, Sampler, blocks
+from .out_of_memory import MemoryGuard
 from .pair_queue import Entry
 from .served_model import Floats, RowTokens, ServedModel
 
@@ -35,6 +36,7 @@ class Compute:
             "Pairs whose score or log-probs were NaN or infinite",
             registry=registry,
         )
+        self._memory = MemoryGuard(registry)
         self.batcher = Batcher(
             self._run_batch,
             max_batch_tokens=config.batch_tokens,
@@ -100,10 +102,16 @@ class Compute:
 
     def _run_batch(self, batch: Sequence[Entry]) -> tuple[list[object], RowTokens]:
         model = self._now()
-        outputs, tokens = model.forward([entry.pair for entry in batch], batch[0].temperature, share=self._share)
+
+        def forward(part: Sequence[Entry]) -> tuple[list[Floats], RowTokens]:
+            return model.forward([entry.pair for entry in part], part[0].temperature, share=self._share)
+
+        outputs, tokens = self._memory.forward(forward, batch)
         results: list[object] = []
         for entry, output in zip(batch, outputs, strict=True):
-            if np.isfinite(output).all():
+            if isinstance(output, faults.Fault):
+                results.append(output)
+            elif np.isfinite(output).all():
                 results.append((output, model))
             else:
                 self._non_finite.inc()
@@ -113,6 +121,7 @@ class Compute:
     def _sample(self, block: Block) -> tuple[list[TokenPair], ServedModel]:
         model = self._now()
         assert isinstance(model, Sampler)
-        answers = model.sample(block.questions, block.answers_per_question, block.sampling)
+        sample = model.sample
+        answers = self._memory.alone(lambda: sample(block.questions, block.answers_per_question, block.sampling))
         questions = [q for q in block.questions for _ in range(block.answers_per_question)]
         return [TokenPair(q, a) for q, a in zip(questions, answers, strict=True)], model

@@ -44,6 +44,7 @@ REASONS = (
     "REFERENCE_FAILED",
     "NON_FINITE_SCORE",
     "FORWARD_FAILED",
+    "OUT_OF_MEMORY",
     "UNEXPECTED",
 )
 """Every ErrorInfo.reason that a server sends."""
@@ -106,6 +107,14 @@ def forward_failed(error: Exception) -> ServerFault:
     return ServerFault(
         f"the forward pass failed with {type(error).__name__}; the server's log has the details",
         reason="FORWARD_FAILED",
+    )
+
+
+def out_of_memory(what: str) -> ServerFault:
+    return ServerFault(
+        f"{what}: memory ran out: send less at once, or let the server accept less (--max-pair-tokens, "
+        "--max-generation-rows)",
+        reason="OUT_OF_MEMORY",
     )
 
 

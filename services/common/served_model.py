@@ -31,6 +31,9 @@ class RowTokens:
     filler: int
     """Tokens that only fill rows up; nothing reads them."""
 
+    def __add__(self, other: RowTokens) -> RowTokens:
+        return RowTokens(self.computed + other.computed, self.shared + other.shared, self.filler + other.filler)
+
 
 class ServedModel(ABC):
     """A checkpoint that is served. Everything but the constructor runs on the compute thread."""
