@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from rewardplane.results import Answer, Generations, Logprobs, ModelInfo, ModelVersion, ScoreKind, Scores
     from rewardplane.retry import RetryPolicy
+    from rewardplane.tls import TlsFiles
     from rewardplane.wire import ChatMessage, ChatPair, TextPair, TokenPair
 
     __version__: str
@@ -58,6 +59,7 @@ __all__ = [
     "Scores",
     "ServerFault",
     "TextPair",
+    "TlsFiles",
     "TokenPair",
     "TokenizerMismatch",
     "Unauthenticated",
@@ -66,7 +68,7 @@ __all__ = [
     "__version__",
 ]
 
-_HOMES = ("errors", "results", "wire", "retry", "client", "aio")  # cheapest first
+_HOMES = ("errors", "results", "wire", "retry", "tls", "client", "aio")  # cheapest first
 
 
 def __getattr__(name: str) -> object:

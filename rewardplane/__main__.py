@@ -18,10 +18,12 @@ from rewardplane.client import Client
 from rewardplane.errors import RewardplaneError
 from rewardplane.process import prepare_process
 from rewardplane.results import ModelInfo
+from rewardplane.tls import TlsFiles
 
 # Which extras bring what a command needs, and its line in --help.
 _SHIPPED = {
     "serve": ("serve", "run a reward, reference or policy server"),
+    "token": ("serve", "make a bearer token for a server"),
     "train": ("train", "train an SFT, reward or policy model"),
     "data": ("train", "check and convert files of ranked answers"),
     "eval": ("train", "measure a reward model on ranked answers"),
@@ -78,6 +80,11 @@ def _parser(added: dict[str, EntryPoint]) -> argparse.ArgumentParser:
     for command in (info, score):
         command.add_argument("target", metavar="TARGET", help="address of the server, host:port")
         command.add_argument("--timeout-s", type=float, default=60.0, help="default: %(default)s")
+        command.add_argument("--tls-ca", metavar="FILE", help="PEM; TLS, with servers of these authorities")
+        command.add_argument("--tls-cert", metavar="FILE", help="PEM; the own certificate")
+        command.add_argument("--tls-key", metavar="FILE", help="PEM; its private key")
+        command.add_argument("--tls-server-name", metavar="NAME", help="in the server's certificate")
+        command.add_argument("--token-file", metavar="FILE", help="holds a bearer token")
 
     for name in added:
         commands.add_parser(name, add_help=False, help=_SHIPPED.get(name, ("", ""))[1])
@@ -85,16 +92,22 @@ def _parser(added: dict[str, EntryPoint]) -> argparse.ArgumentParser:
 
 
 def _info(options: argparse.Namespace) -> None:
-    with Client(options.target, timeout_s=options.timeout_s) as client:
+    with _client(options) as client:
         sys.stdout.write(json.dumps(_printable(client.info()), indent=2) + "\n")
 
 
 def _score(options: argparse.Namespace) -> None:
-    with Client(options.target, timeout_s=options.timeout_s) as client:
+    with _client(options) as client:
         scores = client.score([(options.question, answer) for answer in options.answers])
     for answer, score in zip(options.answers, scores, strict=True):
         # One JSON object a line, so that an answer with line breaks stays one line.
         sys.stdout.write(json.dumps({"score": round(score, 6), "answer": answer}, ensure_ascii=False) + "\n")
+
+
+def _client(options: argparse.Namespace) -> Client:
+    files = (options.tls_ca, options.tls_cert, options.tls_key, options.tls_server_name)
+    tls = TlsFiles(*files) if any(files) else None
+    return Client(options.target, timeout_s=options.timeout_s, tls=tls, token_file=options.token_file)
 
 
 def _printable(info: ModelInfo) -> dict[str, object]:

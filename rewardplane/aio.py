@@ -85,9 +85,10 @@ class AsyncClient(Session):
         await self.close()
 
     def _open(self, target: str) -> grpc.aio.Channel:
-        if self._credentials is None:
+        credentials = self._security.credentials()
+        if credentials is None:
             return grpc.aio.insecure_channel(target, self._options)
-        return grpc.aio.secure_channel(target, self._credentials, self._options)
+        return grpc.aio.secure_channel(target, credentials, self._options)
 
     async def _run(self, steps: Steps[R], timeout_s: float | None) -> R:
         deadline = self._deadline(timeout_s)
@@ -121,7 +122,7 @@ class AsyncClient(Session):
         async with gate:
             while True:
                 method = self._method(attempts.target, send.rpc)
-                call = method(send.request, timeout=deadline.remaining_s(), metadata=self._metadata)
+                call = method(send.request, timeout=deadline.remaining_s(), metadata=self._security.metadata())
                 try:
                     return Reply(await call, attempts.target)
                 except grpc.RpcError as error:

@@ -122,9 +122,10 @@ class Client(Session):
         self.close()
 
     def _open(self, target: str) -> grpc.Channel:
-        if self._credentials is None:
+        credentials = self._security.credentials()
+        if credentials is None:
             return grpc.insecure_channel(target, self._options)
-        return grpc.secure_channel(target, self._credentials, self._options)
+        return grpc.secure_channel(target, credentials, self._options)
 
     def _run(self, steps: Steps[R], timeout_s: float | None) -> R:
         deadline = self._deadline(timeout_s)
@@ -161,7 +162,8 @@ class Client(Session):
         while True:
             method = self._method(attempts.target, send.rpc)
             try:
-                message = flight.ask(method, send.request, timeout=deadline.remaining_s(), metadata=self._metadata)
+                metadata = self._security.metadata()
+                message = flight.ask(method, send.request, timeout=deadline.remaining_s(), metadata=metadata)
                 return Reply(message, attempts.target)
             except grpc.RpcError as error:
                 pause_s = attempts.pause_s(error)

@@ -7,6 +7,7 @@ import json
 import operator
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,7 +15,9 @@ import grpc
 from rewardplane.batches import Rpc
 from rewardplane.calls import Calls
 from rewardplane.retry import Attempts, Deadline, RetryPolicy
+from rewardplane.security import ChannelSecurity
 from rewardplane.splitting import LARGEST_MESSAGE_BYTES
+from rewardplane.tls import TlsFiles
 
 ChannelOptions = Sequence[tuple[str, Any]]
 
@@ -49,6 +52,8 @@ class Session:
         timeout_s: float = 60.0,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Sequence[tuple[str, str | bytes]] = (),
+        tls: TlsFiles | None = None,
+        token_file: Path | str | None = None,
         retry: RetryPolicy | None = None,
         options: ChannelOptions = (),
         tokenizer_fingerprint: str | None = None,
@@ -62,6 +67,8 @@ class Session:
         timeout_s: the most seconds a call may take, with all its requests and retries
         credentials: of the channel (grpc.ssl_channel_credentials(...)); None is plain text
         metadata: sent with each request: (("authorization", "Bearer ..."),)
+        tls: in place of credentials, files; when they are replaced, new channels are opened
+        token_file: holds a bearer token, which is sent with each request; it may be replaced, too
         retry: how to wait before trying again; None is RetryPolicy()
         options: gRPC channel options; they override CHANNEL_OPTIONS
         tokenizer_fingerprint: of the tokenizer that token ids, sent or generated, belong to; None is the first
@@ -75,15 +82,15 @@ class Session:
             raise ValueError(f"max_requests_in_flight is {max_requests_in_flight}; wanted is 1 or more")
         Deadline(timeout_s)  # raises here rather than on the first call
         self._timeout_s = timeout_s
-        self._credentials = credentials
-        self._metadata = tuple(metadata)
+        self._security = ChannelSecurity(credentials, metadata, tls, token_file)
         self._retry = retry or RetryPolicy()
-        self._options = tuple({**CHANNEL_OPTIONS, **dict(options)}.items())
+        self._options = tuple({**CHANNEL_OPTIONS, **self._security.options, **dict(options)}.items())
         self._max_requests_in_flight = max_requests_in_flight
         self._calls = Calls(tokenizer_fingerprint)
         self._turn = itertools.count()
         self._lock = threading.Lock()
         self._channels: dict[str, Any] = {}
+        self._retired: list[Any] = []  # channels of replaced credentials; calls under way end on them
         self._methods: dict[tuple[str, Rpc], Any] = {}
         self._closed = False
 
@@ -99,6 +106,9 @@ class Session:
         with self._lock:
             if self._closed:
                 raise RuntimeError("this client is closed")
+            if self._security.changed():
+                self._methods.clear()
+                self._retired, self._channels = list(self._channels.values()), {}
             if (target, rpc) not in self._methods:
                 if target not in self._channels:
                     self._channels[target] = self._open(target)
@@ -114,7 +124,7 @@ class Session:
         with self._lock:
             self._closed = True
             self._methods.clear()
-            channels, self._channels = list(self._channels.values()), {}
+            channels, self._channels = [*self._retired, *self._channels.values()], {}
         return channels
 
     def _deadline(self, timeout_s: float | None) -> Deadline:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from rewardplane.modeling.checkpoint import BadCheckpoint
 
-from .common.config import ServerConfig
+from .common.config import ServerConfig, WrongSetting
 
 log = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False)
@@ -66,6 +66,12 @@ def command(
         int | None, flag("Port of health checks alone, in plain text; default: only on the gRPC port.")
     ] = None,
     port_file: Annotated[Path | None, flag("Gets the bound ports as JSON, once serving.")] = None,
+    tls_cert: Annotated[Path | None, flag("PEM certificate of the server; default: plain text.")] = None,
+    tls_key: Annotated[Path | None, flag("PEM private key of that certificate.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, flag("PEM authorities of callers' certificates, which callers then need.")
+    ] = None,
+    access: Annotated[Path | None, flag("TOML: who may ask for what; default: everybody for everything.")] = None,
     dtype: Annotated[str, flag("float32 or bfloat16.")] = "float32",
     device: Annotated[str, flag("cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, flag("CPU threads of a forward pass; default: every core.")] = None,
@@ -84,6 +90,10 @@ def command(
     reference: Annotated[
         str | None, flag("HOST:PORT of the reference; a policy then scores kl_coef * (log pi - log pi_SFT).")
     ] = None,
+    reference_tls_ca: Annotated[Path | None, flag("PEM authorities of the reference.")] = None,
+    reference_tls_cert: Annotated[Path | None, flag("PEM certificate to show the reference.")] = None,
+    reference_tls_key: Annotated[Path | None, flag("PEM private key of that certificate.")] = None,
+    reference_token_file: Annotated[Path | None, flag("Holds the bearer token for the reference.")] = None,
     kl_coef: Annotated[float, flag("beta of that implicit reward.")] = 1.0,
     max_connection_age_seconds: Annotated[
         float, flag("Connections are told to reconnect after this, so that clients find new replicas.")
@@ -108,6 +118,9 @@ def command(
         raise typer.Exit(WRONG_FLAGS) from error
     try:
         asyncio.run(_run(role.value, model, config))
+    except WrongSetting as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(WRONG_FLAGS) from error
     except (BadCheckpoint, OSError) as error:
         typer.echo(f"cannot serve {model} as {role.value}: {error}", err=True)
         raise typer.Exit(CANNOT_SERVE) from error

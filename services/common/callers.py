@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from typing import Any
-
 from prometheus_client import CollectorRegistry, Counter
 
-ANONYMOUS = "anonymous"
+from .access import current_caller
+
 OTHERS = "others"
 """Stands for every caller after the first MOST_IDENTITIES."""
 MOST_IDENTITIES = 100
-
-caller: ContextVar[str] = ContextVar("caller", default=ANONYMOUS)
-"""Of the call that is being handled."""
-
-
-def identity_of(context: Any) -> str:
-    """The name that a caller has proved; nobody proves one today."""
-    return ANONYMOUS
 
 
 class CallerMetrics:
@@ -41,7 +31,7 @@ class CallerMetrics:
         self._tokens.labels(self._label()).inc(tokens)
 
     def _label(self) -> str:
-        identity = caller.get()
+        identity = current_caller().name
         if identity not in self._known:
             if len(self._known) >= MOST_IDENTITIES:
                 return OTHERS

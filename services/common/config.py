@@ -8,6 +8,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
+class WrongSetting(ValueError):
+    """A setting that cannot be used. Its message begins with the setting's name, as a flag."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"--{name.replace('_', '-')}: {message}")
+
+
 class ServerConfig(BaseModel):
     """Where a server listens, how it computes, and how much it accepts."""
 
@@ -23,6 +30,18 @@ class ServerConfig(BaseModel):
     """Port of health checks alone, always in plain text; 0 is any free one, None leaves them on `port` only."""
     port_file: Path | None = None
     """Gets the bound ports as JSON, {"port": ..., "metrics_port": ..., "health_port": ...}, once the model serves."""
+
+    tls_cert: Path | None = None
+    """PEM: the server's certificate, with what leads to its authority. gRPC then speaks TLS; replaced files are used
+    from the next connection on."""
+    tls_key: Path | None = None
+    """PEM: its private key."""
+    tls_client_ca: Path | None = None
+    """PEM: authorities of callers' certificates; a caller without one is then turned away."""
+
+    access: Path | None = None
+    """TOML: who may ask for what, and how much of it. None lets everybody do everything; with it, nobody may who is
+    not in it."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Compute type. bfloat16 is about twice as fast; scores then move by 2e-3 to 7e-3 with the batch."""
@@ -53,6 +72,12 @@ class ServerConfig(BaseModel):
     """How often to look for a newer checkpoint in the model directory; None never looks."""
     reference: str | None = None
     """HOST:PORT of the reference server; a policy's score is then kl_coef * (log pi - log pi_SFT)."""
+    reference_tls_ca: Path | None = None
+    """PEM: authorities that vouch for the reference. TLS is spoken when this or `reference_tls_cert` is given."""
+    reference_tls_cert: Path | None = None
+    reference_tls_key: Path | None = None
+    reference_token_file: Path | None = None
+    """Holds the bearer token for the reference."""
     kl_coef: PositiveFloat = 1.0
     """beta of the implicit reward."""
 

@@ -16,9 +16,11 @@ from rewardplane.errors import (
     ERROR_DOMAIN,
     DeadlineExceeded,
     InvalidRequest,
+    PermissionDenied,
     QuotaExceeded,
     RewardplaneError,
     ServerFault,
+    Unauthenticated,
     Unavailable,
     Unimplemented,
 )
@@ -46,6 +48,8 @@ REASONS = (
     "FORWARD_FAILED",
     "OUT_OF_MEMORY",
     "UNEXPECTED",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
 )
 """Every ErrorInfo.reason that a server sends."""
 
@@ -123,6 +127,14 @@ def not_served(capability: str, role: str) -> Unimplemented:
         f"this is a {role} server, which has no {capability}; docs/serving.md says which role has",
         reason="CAPABILITY_NOT_SERVED",
     )
+
+
+def unauthenticated() -> Unauthenticated:
+    return Unauthenticated("this server wants credentials that it knows", reason="UNAUTHENTICATED")
+
+
+def not_allowed() -> PermissionDenied:
+    return PermissionDenied("these credentials do not allow this call", reason="PERMISSION_DENIED")
 
 
 def unexpected() -> ServerFault:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter
 
 from . import faults
+from .access import current_caller
 from .callers import CallerMetrics
 from .role import Capability, Role
 
@@ -32,7 +33,8 @@ class Gate:
 
     @contextmanager
     def call(self, capability: Capability, model_name: str) -> Iterator[None]:
-        """Around a call. Raises Unavailable (LOADING, DRAINING) and Unimplemented, and counts every fault."""
+        """Around a call. Raises Unavailable (LOADING, DRAINING), Unimplemented and PermissionDenied, and counts
+        every fault."""
         self._active += 1
         self._idle.clear()
         self.callers.count_call()
@@ -52,6 +54,7 @@ class Gate:
             raise faults.draining(model_name)
         if capability not in self._role.capabilities:
             raise faults.not_served(capability, self._role.name)
+        current_caller().require(capability)
         if not self.loaded:
             raise faults.loading(model_name)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import grpc
@@ -16,11 +16,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from . import faults
 from .batch_metrics import SECONDS
-from .callers import caller, identity_of
+from .handlers import Continuation, refusing, wrapped
 
 log = logging.getLogger(__name__)
-
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
@@ -45,37 +43,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         _, service, method = details.method.split("/")
         if handler is None:
             # Labels come from a fixed list: whatever a caller makes up is one series.
-            return grpc.unary_unary_rpc_method_handler(self._observe(self._unimplemented, "unknown", "unknown"))
-        make, behavior = _kind(handler)
-        return make(
-            self._observe(behavior, service, method),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
-
-    async def _unimplemented(self, request: Any, context: Any) -> None:
-        raise faults.not_served("such method", self._role)
-
-    def _observe(self, behavior: Callable[..., Any], service: str, method: str) -> Callable[..., Any]:
-        if inspect.isasyncgenfunction(behavior):
-
-            async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
-                async with self._call(service, method, context):
-                    async for response in behavior(request, context):
-                        yield response
-
-            return stream
-
-        async def call(request: Any, context: Any) -> Any:
-            async with self._call(service, method, context):
-                return await behavior(request, context)
-
-        return call
+            service = method = "unknown"
+            handler = refusing(faults.not_served("such method", self._role))
+        return wrapped(handler, partial(self._call, service, method))
 
     @asynccontextmanager
     async def _call(self, service: str, method: str, context: Any) -> AsyncIterator[None]:
         self._started.labels(service, method).inc()
-        caller.set(identity_of(context))
         started_s = time.monotonic()
         code = grpc.StatusCode.OK
         try:
@@ -102,13 +76,3 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 async def _abort(context: Any, fault: faults.Fault) -> None:
     status = rpc_status.to_status(faults.to_status(fault))
     await context.abort(status.code, status.details, status.trailing_metadata)
-
-
-def _kind(handler: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    if handler.request_streaming:
-        if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler, handler.stream_stream
-        return grpc.stream_unary_rpc_method_handler, handler.stream_unary
-    if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler, handler.unary_stream
-    return grpc.unary_unary_rpc_method_handler, handler.unary_unary

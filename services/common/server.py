@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import grpc
@@ -17,8 +18,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 from rewardplane.modeling.checkpoint import BadCheckpoint
 from rewardplane.modeling.device_memory import DeviceMemoryCollector
 
-from ..policy.implicit_reward import Reference
+from ..policy.implicit_reward import reference_of
 from ..roles import ROLES, services_of
+from .access.doorman import Doorman
+from .access.interceptor import AccessInterceptor
 from .background import in_daemon_thread
 from .config import ServerConfig
 from .engine import Engine
@@ -28,6 +31,7 @@ from .interceptors import CallInterceptor
 from .kserve import add_kserve
 from .loading import load_served
 from .model_metrics import ModelMetrics
+from .tls import server_credentials
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +49,12 @@ class Server:
         if config.reference and role != "policy":
             raise ValueError(f"a reference is given, but a {role} server has no use for one; a policy has")
         self.config = config
+        self._credentials = server_credentials(config)
         self.health_port: int | None = None
         self.model_dir = Path(model_dir)
         self.registry = CollectorRegistry()
         self.role = ROLES[role]
-        self._reference = Reference(config.reference) if config.reference else None
+        self._reference = reference_of(config)
         reference_sums = self._reference.sums if self._reference else None
         name = self.model_dir.resolve().name
         self.engine = Engine(self.role, config, name, self.registry, reference_sums)
@@ -58,8 +63,22 @@ class Server:
         self._metrics = ModelMetrics(self.registry)
         self._following: asyncio.Task[None] | None = None
         self._health = Health([*(service.name for service in services_of(self.role)), KSERVE_SERVICE])
-        self._grpc = grpc.aio.server(interceptors=[CallInterceptor(role, self.registry)], options=_options(config))
+        self._grpc = grpc.aio.server(interceptors=self._interceptors(), options=_options(config))
         self._add_servicers()
+
+    def _interceptors(self) -> list[grpc.aio.ServerInterceptor]:
+        """The first one is the outermost. Raises WrongSetting."""
+        counting = CallInterceptor(self.role.name, self.registry)
+        if self.config.access is None:
+            if not (self.config.tls_client_ca or is_loopback(self.config.host)):
+                log.warning(
+                    "ANYBODY who reaches %s may use this server: it listens beyond this machine without --access and "
+                    "without --tls-client-ca",
+                    self.config.host,
+                )
+            return [counting]
+        doorman = Doorman(self.config.access, self.registry)
+        return [counting, AccessInterceptor(doorman, lambda: self.engine.name)]
 
     def _add_servicers(self) -> None:
         for service in services_of(self.role):
@@ -82,7 +101,10 @@ class Server:
     def _bind(self) -> None:
         address = f"{self.config.host}:{self.config.port}"
         try:
-            self.port = self._grpc.add_insecure_port(address)
+            if self._credentials is None:
+                self.port = self._grpc.add_insecure_port(address)
+            else:
+                self.port = self._grpc.add_secure_port(address, self._credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: is another server there?") from error
         if self.config.health_port is not None:
@@ -178,6 +200,14 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.http2.max_ping_strikes", 0),  # else clients that ping are sent away with "too_many_pings"
     ]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _write_whole(path: Path, content: str) -> None:

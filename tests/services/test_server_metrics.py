@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import rpc
 from prometheus_client import CollectorRegistry
-from rewardplane.services.common.callers import MOST_IDENTITIES, CallerMetrics, caller
+from rewardplane.services.common.access.caller import Caller, set_caller
+from rewardplane.services.common.callers import MOST_IDENTITIES, CallerMetrics
 from servers import Served, served
 from tiny_models import save_tiny
 
@@ -59,10 +60,10 @@ def test_callers_beyond_the_first_hundred_share_one_series() -> None:
     registry = CollectorRegistry()
     metrics = CallerMetrics(registry)
     for number in range(1000):
-        caller.set(f"team-{number}")
+        set_caller(Caller(f"team-{number}"))
         metrics.count_call()
         metrics.count_tokens(3)
-    caller.set("team-7")
+    set_caller(Caller("team-7"))
     metrics.count_call()
     samples = [s for family in registry.collect() for s in family.samples if s.name == "rewardplane_caller_calls_total"]
     assert len(samples) == MOST_IDENTITIES + 1

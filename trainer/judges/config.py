@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Self
 
-from pydantic import NonNegativeFloat, PositiveFloat, field_validator
+from pydantic import NonNegativeFloat, PositiveFloat, field_validator, model_validator
+
+from rewardplane.tls import TlsFiles
 
 from ..config import Section
 
@@ -20,6 +23,27 @@ class KServeTarget(NamedTuple):
     model: str
 
 
+class TlsConfig(Section):
+    """PEM files; they may be replaced while the run goes on. `[reward.tls]` alone, empty, trusts public authorities."""
+
+    ca: Path | None = None
+    """The authorities whose servers are trusted; unset are those that gRPC comes with."""
+    cert: Path | None = None
+    """The trainer's own certificate."""
+    key: Path | None = None
+    """Its private key."""
+    server_name: str | None = None
+    """The name in the server's certificate, where it is not the one in `target`."""
+
+    def files(self) -> TlsFiles:
+        return TlsFiles(self.ca, self.cert, self.key, self.server_name)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        self.files()
+        return self
+
+
 class JudgeConfig(Section):
     """One judge."""
 
@@ -30,6 +54,10 @@ class JudgeConfig(Section):
     """Deadline of one call, retries within it included."""
     outage_limit_s: NonNegativeFloat = 1800.0
     """How long the run waits for a judge that does not answer before it gives up."""
+    tls: TlsConfig | None = None
+    """Unset is plain text."""
+    token_file: Path | None = None
+    """Holds the bearer token that is sent with each request; may be replaced while the run goes on."""
 
     @property
     def kserve(self) -> KServeTarget | None:

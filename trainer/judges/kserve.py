@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2
 from tritonclient.utils import serialize_byte_tensor
 
 from rewardplane.errors import DigestMismatch, ServerFault, Unavailable, Unimplemented
 from rewardplane.retry import Attempts, Deadline, RetryPolicy
-from rewardplane.session import CHANNEL_OPTIONS
 from rewardplane.wire import ChatPair, Pair, TextPair
 
 from .config import JudgeConfig
+from .connection import security_of
+from .kserve_channel import SecuredChannel
 from .kserve_signature import ANSWER, DIGEST, QUESTION, SCORE, Signature, read_signature
 from .patience import JudgeMisfit
 from .score_server import Identity
@@ -42,8 +43,7 @@ class KServeScores:
         self._target = config.target
         self._timeout_s = config.timeout_s
         self._model = config.kserve.model
-        self._channel = grpc.insecure_channel(config.kserve.address, tuple(CHANNEL_OPTIONS.items()))
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._channel = SecuredChannel(config.kserve.address, security_of(config))
         self._pool = ThreadPoolExecutor(REQUESTS_IN_FLIGHT, thread_name_prefix="kserve")
         self._signature: Signature  # set by `identify`
 
@@ -81,7 +81,7 @@ class KServeScores:
             request.raw_input_contents.append(serialize_byte_tensor(elements).item())
         request.outputs.add(name=SCORE)
         try:
-            response = self._call(self._stub.ModelInfer, request, deadline, first)
+            response = self._call("ModelInfer", request, deadline, first)
         except Unavailable as error:
             if error.code is grpc.StatusCode.NOT_FOUND:
                 self._check_version(self._metadata(deadline))
@@ -134,17 +134,17 @@ class KServeScores:
             )
 
     def _metadata(self, deadline: Deadline) -> Any:
-        return self._call(self._stub.ModelMetadata, service_pb2.ModelMetadataRequest(name=self._model), deadline)
+        return self._call("ModelMetadata", service_pb2.ModelMetadataRequest(name=self._model), deadline)
 
     def _config(self, deadline: Deadline) -> Any:
         """The model's configuration; None from servers that have none to give, such as KServe's in Python."""
         try:
             request = service_pb2.ModelConfigRequest(name=self._model)
-            return self._call(self._stub.ModelConfig, request, deadline).config
+            return self._call("ModelConfig", request, deadline).config
         except Unimplemented:
             return None
 
-    def _call(self, method: Callable[..., Any], request: Any, deadline: Deadline, first: int = 0) -> Any:
+    def _call(self, method: str, request: Any, deadline: Deadline, first: int = 0) -> Any:
         """One RPC, tried again until the deadline as rewardplane.Client does.
 
         A model that is not there may yet come, which is Unavailable: a Triton under model control opens its port
@@ -153,7 +153,7 @@ class KServeScores:
         attempts = Attempts(RetryPolicy(), [self._target], deadline, first)
         while True:
             try:
-                return method(request, timeout=deadline.remaining_s())
+                return self._channel.call(method, request, timeout_s=deadline.remaining_s())
             except grpc.RpcError as error:
                 if error.code() is grpc.StatusCode.NOT_FOUND:
                     raise Unavailable(error.details() or "", target=self._target, code=error.code()) from error

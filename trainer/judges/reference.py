@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rewardplane import Client
 from rewardplane.modeling.encoding import PairEncoder
 from rewardplane.results import ScoreKind
 from rewardplane.wire import TokenPair
 
 from .config import JudgeConfig
+from .connection import client_of
 from .patience import Judge, JudgeMisfit
 
 
@@ -23,7 +23,7 @@ class ReferenceJudge(Judge):
         super().__init__("reference", config)
         if config.kserve:
             raise JudgeMisfit(f"the reference at {config.target} must be a rewardplane server: give its host:port")
-        self._client = Client(config.target, timeout_s=config.timeout_s, tokenizer_fingerprint=encoder.fingerprint)
+        self._client = client_of(config, encoder)
         self._info = self.patiently(self._client.info)
         if self._info.score_kind is ScoreKind.REWARD:
             self.close()

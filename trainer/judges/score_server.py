@@ -9,12 +9,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardplane import Client
 from rewardplane.modeling.encoding import PairEncoder
 from rewardplane.results import ScoreKind
 from rewardplane.wire import Pair
 
 from .config import JudgeConfig
+from .connection import client_of
 from .patience import JudgeMisfit
 
 
@@ -47,7 +47,7 @@ class RewardplaneScores:
     def __init__(self, config: JudgeConfig, encoder: PairEncoder) -> None:
         self._target = config.target
         self._fingerprint = encoder.fingerprint
-        self._client = Client(config.target, timeout_s=config.timeout_s, tokenizer_fingerprint=encoder.fingerprint)
+        self._client = client_of(config, encoder)
 
     def identify(self) -> Identity:
         info = self._client.info()
