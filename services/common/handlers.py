@@ -27,9 +27,8 @@ def wrapped(handler: Any, around: Around) -> Any:
 def refusing(error: Exception) -> Any:
     """A handler that raises the error before the request is read, however large it is."""
 
-    async def refuse(requests: Any, context: Any) -> AsyncIterator[Any]:
+    async def refuse(requests: Any, context: Any) -> None:
         raise error
-        yield
 
     return grpc.stream_stream_rpc_method_handler(refuse)
 

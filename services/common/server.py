@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_reflection.v1alpha import reflection
@@ -20,7 +21,7 @@ from rewardplane.modeling.device_memory import DeviceMemoryCollector
 
 from ..policy.implicit_reward import reference_of
 from ..roles import ROLES, services_of
-from .access.doorman import Doorman
+from .access.doorman import Doorman, DoorMetrics
 from .access.interceptor import AccessInterceptor
 from .background import in_daemon_thread
 from .config import ServerConfig
@@ -66,9 +67,10 @@ class Server:
         self._grpc = grpc.aio.server(interceptors=self._interceptors(), options=_options(config))
         self._add_servicers()
 
-    def _interceptors(self) -> list[grpc.aio.ServerInterceptor]:
+    def _interceptors(self) -> list[Any]:
         """The first one is the outermost. Raises WrongSetting."""
         counting = CallInterceptor(self.role.name, self.registry)
+        metrics = DoorMetrics(self.registry)
         if self.config.access is None:
             if not (self.config.tls_client_ca or is_loopback(self.config.host)):
                 log.warning(
@@ -77,7 +79,7 @@ class Server:
                     self.config.host,
                 )
             return [counting]
-        doorman = Doorman(self.config.access, self.registry)
+        doorman = Doorman(self.config.access, metrics)
         return [counting, AccessInterceptor(doorman, lambda: self.engine.name)]
 
     def _add_servicers(self) -> None:

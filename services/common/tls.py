@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import grpc
 from cryptography import x509
@@ -29,8 +31,9 @@ def server_credentials(config: ServerConfig) -> grpc.ServerCredentials | None:
     if config.tls_cert is None or config.tls_key is None:
         return None
     files = CertificateFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
-    # Called for each connection; None leaves the certificate as it is.
-    return grpc.dynamic_ssl_server_credentials(files.read(), files.newer, config.tls_client_ca is not None)
+    # The stubs do not know that the function, called for each connection, may give None: no change.
+    newer = cast(Callable[[], grpc.ServerCertificateConfiguration], files.newer)
+    return grpc.dynamic_ssl_server_credentials(files.read(), newer, config.tls_client_ca is not None)
 
 
 class CertificateFiles:

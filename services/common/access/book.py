@@ -23,9 +23,9 @@ class AccessBook:
         """Quotas that are as `before` go on where they were. Raises BadAccessFile."""
         rules = read_rules(path)
         self.files = [path]
-        self._callers = {
-            name: _caller(name, identity, before._callers.get(name) if before else None)
-            for name, identity in rules.identities.items()
+        known: dict[str, Caller] = before._callers if before else {}
+        self._callers: dict[str, Caller] = {
+            name: _caller(name, identity, known.get(name)) for name, identity in rules.identities.items()
         }
         self._by_subject = _index((name, identity.jwt_subjects) for name, identity in rules.identities.items())
         self._by_certificate = _index((name, identity.certificate_names) for name, identity in rules.identities.items())

@@ -24,27 +24,34 @@ LOOK_S = 1.0
 REFUSALS = ("no_credentials", "bad_token", "unknown_certificate", "not_allowed")
 
 
+class DoorMetrics:
+    """Counts refusals; shown by every server, also where nobody is refused."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.refused = Counter(
+            "rewardplane_access_refused_total", "Calls that were turned away at the door", ["cause"], registry=registry
+        )
+        for cause in REFUSALS:
+            self.refused.labels(cause)
+        self.reload_failures = Counter(
+            "rewardplane_access_reload_failures_total", "Access files that could not replace the ones in use",
+            registry=registry,
+        )  # fmt: skip
+
+
 class Doorman:
     """Knows the access file, and reads it again when it or a file that it names was replaced. On the event loop."""
 
-    def __init__(self, path: Path, registry: CollectorRegistry) -> None:
+    def __init__(self, path: Path, metrics: DoorMetrics) -> None:
         """Raises WrongSetting."""
         self._path = path
+        self._metrics = metrics
         try:
             self._book = AccessBook(path)
         except BadAccessFile as error:
             raise WrongSetting("access", str(error)) from error
         self._states = self._look()
         self._looked_at_s = time.monotonic()
-        self._refused = Counter(
-            "rewardplane_access_refused_total", "Calls that were turned away at the door", ["cause"], registry=registry
-        )
-        for cause in REFUSALS:
-            self._refused.labels(cause)
-        self._reload_failures = Counter(
-            "rewardplane_access_reload_failures_total", "Access files that could not replace the ones in use",
-            registry=registry,
-        )  # fmt: skip
 
     def by_metadata(self, metadata: Iterable[tuple[str, str | bytes]]) -> Caller | None:
         """Who the bearer token names. Raises Unauthenticated for a token that is not valid.
@@ -74,11 +81,11 @@ class Doorman:
         return caller
 
     def count_not_allowed(self) -> None:
-        self._refused.labels("not_allowed").inc()
+        self._metrics.refused.labels("not_allowed").inc()
 
     def _refusal(self, cause: str) -> faults.Fault:
         # Counted by its cause, and told without: what is wrong with a token is not for those who have none.
-        self._refused.labels(cause).inc()
+        self._metrics.refused.labels(cause).inc()
         return faults.unauthenticated()
 
     def _renew(self) -> None:
@@ -93,7 +100,7 @@ class Doorman:
         except BadAccessFile as error:
             if states is not None:
                 log.error("still using the access file from before: %s", error)
-                self._reload_failures.inc()
+                self._metrics.reload_failures.inc()
         else:
             log.info("using what is now in %s", self._path)
         self._states = self._look()

@@ -84,8 +84,9 @@ def read_rules(path: Path) -> AccessRules:
             for value in getattr(identity, kind):
                 if (other := seen.setdefault(value, name)) != name:
                     raise BadAccessFile(f"{path}: identities.{name}.{kind}: {value} is also identities.{other}'s")
-    if rules.jwt is None and (name := next((n for n, i in rules.identities.items() if i.jwt_subjects), None)):
-        raise BadAccessFile(f"{path}: identities.{name}.jwt_subjects: there is no [jwt] to check tokens with")
+    for name, identity in rules.identities.items():
+        if identity.jwt_subjects and rules.jwt is None:
+            raise BadAccessFile(f"{path}: identities.{name}.jwt_subjects: there is no [jwt] to check tokens with")
     return rules
 
 
