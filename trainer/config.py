@@ -46,6 +46,14 @@ def load_config(path: Path | str, kind: type[T], overrides: Sequence[str] = ()) 
     return parse_config(content, kind, str(path))
 
 
+def override_config(section: T, overrides: Sequence[str]) -> T:
+    """The section with the keys that `overrides` names set anew. Raises ConfigError."""
+    content = section.model_dump(mode="json")
+    for override in overrides:
+        _set(content, override)
+    return parse_config(content, type(section), "--set")
+
+
 def parse_config(content: Mapping[str, Any], kind: type[T], source: str) -> T:
     """Makes a section of a mapping; `source` is where it came from, for messages. Raises ConfigError."""
     try:
