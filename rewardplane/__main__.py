@@ -28,6 +28,7 @@ _SHIPPED = {
     "data": ("train", "check and convert files of ranked answers"),
     "eval": ("train", "measure a reward model on ranked answers"),
     "fetch": ("train", "copy a checkpoint from a URL, verified by its digest"),
+    "round": ("serve,train,demo", "one turn of the loop: sample, rank, train again"),
     "pod": ("train", "`train` as the process of a Kubernetes pod, with its exit codes"),
     "job": ("k8s", "training jobs in a Kubernetes cluster"),
     "promote": ("k8s", "serve another checkpoint as the policy of a cluster"),

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from rewardplane import Client
 from rewardplane.results import Answer
-from rewardplane.wire import TextPair
 
+from ..data import Question, to_pair
 from .judge import best_of_n, best_of_n_kl_nats, judge_answers
 from .servers import serving
 from .settings import ANSWER_TOKENS
@@ -28,7 +28,12 @@ class Answered:
 
     answers: tuple[tuple[Answer, ...], ...]  # [Q][n]
     scores: NDArray[np.float32]  # [Q, n]
-    kl_nats: float  # mean over answers of log pi - log pi_ref, summed over an answer's tokens
+    log_ratios: NDArray[np.float64]  # [Q, n]  log pi - log pi_ref, nats, summed over an answer's tokens
+
+    @property
+    def kl_nats(self) -> float:
+        """Mean over answers."""
+        return float(self.log_ratios.mean())
 
     def texts(self, choice: NDArray[np.int64] | None = None) -> list[str]:
         """One answer a question: the first, or that of `choice`."""
@@ -36,14 +41,17 @@ class Answered:
         return [row[int(k)].text for row, k in zip(self.answers, columns, strict=True)]
 
 
-def ask(policy: Client, reward: Client, reference: Client, questions: Sequence[str], n: int, seed: int) -> Answered:
+def ask(
+    policy: Client, reward: Client, reference: Client, questions: Sequence[Question], n: int, seed: int,
+    max_answer_tokens: int = ANSWER_TOKENS,
+) -> Answered:  # fmt: skip
     """Samples from a served policy and asks the judges about the tokens it sent."""
     answers: list[tuple[Answer, ...]] = []
     for start in range(0, len(questions), QUESTIONS_A_CALL):
         reply = policy.generate(
             questions[start : start + QUESTIONS_A_CALL],
             answers_per_question=n,
-            max_answer_tokens=ANSWER_TOKENS,
+            max_answer_tokens=max_answer_tokens,
             seed=seed + start,
         )
         answers.extend(reply.answers)
@@ -53,9 +61,9 @@ def ask(policy: Client, reward: Client, reference: Client, questions: Sequence[s
     log_ratios = [float((a.logprobs - ref).sum()) for a, ref in zip(flat, ref_logprobs, strict=True)]
     same_tokens = reward.info().tokenizer_fingerprint == policy.info().tokenizer_fingerprint
     # As RewardJudge: an answer of nothing but the stop token has no text, and servers refuse an empty one.
-    texts = [TextPair(q, answer.text or " ") for q, row in zip(questions, answers, strict=True) for answer in row]
+    texts = [to_pair(q, answer.text or " ") for q, row in zip(questions, answers, strict=True) for answer in row]
     scores = reward.score(tokens if same_tokens else texts).values
-    return Answered(tuple(answers), scores.reshape(-1, n), float(np.mean(log_ratios)))
+    return Answered(tuple(answers), scores.reshape(-1, n), np.reshape(log_ratios, (-1, n)))
 
 
 def ask_checkpoint(

@@ -1,4 +1,4 @@
-"""Answers sampled from a served policy, kept as they come: a sampling that was killed goes on after the last whole part.
+"""Answers sampled from a served policy, kept as they come: a killed sampling goes on after the last whole part.
 
 A part is PART_QUESTIONS questions at one time. Its seeds are functions of the round's seed and its place, so the
 answers are those of an undisturbed sampling.
@@ -22,11 +22,11 @@ from ..batches import by_count
 from ..config import ConfigError
 from ..conversation import Question, question_as_row, question_of
 from .config import RoundConfig
+from .servers import TIMEOUT_S
 
 log = logging.getLogger(__name__)
 
 PART_QUESTIONS = 16
-TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,11 @@ def sample_candidates(
 ) -> list[Candidates]:
     """Answers to all questions, from `path` as far as they are there; what is missing is asked of the server.
 
-    Raises ConfigError when the server holds another policy, or `path` answers of one; RewardplaneError.
+    Raises ConfigError when `path` has answers of another policy, RewardplaneError when the server holds one.
     """
     done = _read(path, questions, digest)
     log.info("%d of %d questions were sampled before", len(done), len(questions))
     with Client(target, timeout_s=TIMEOUT_S) as client, path.open("a", encoding="utf-8") as file:
-        check_digest(client, target, digest, "the policy of this round")
         for places in by_count(range(len(done), len(questions)), PART_QUESTIONS):
             part = [questions[i] for i in places]
             new = _sample_part(client, part, settings, digest, places[0])
@@ -64,13 +63,6 @@ def sample_candidates(
             os.fsync(file.fileno())
             done += new
     return done
-
-
-def check_digest(client: Client, target: str, digest: str, wanted: str) -> None:
-    """Raises ConfigError when a server has other weights."""
-    served = client.info().model_version.checkpoint_digest
-    if served != digest:
-        raise ConfigError(f"the server at {target} has {served[:12]}; {wanted} is {digest[:12]}: serve that one")
 
 
 def _sample_part(
@@ -106,9 +98,7 @@ def _read(path: Path, questions: Sequence[Question], digest: str) -> list[Candid
     os.truncate(path, len(kept))
     if any(row["policy"] != digest for row in rows):
         raise ConfigError(f"{path} has answers of another policy; remove it to sample anew")
-    found = [
-        Candidates(question_of(row), tuple(Candidate(**answer) for answer in row["answers"])) for row in rows
-    ]
+    found = [Candidates(question_of(row), tuple(Candidate(**answer) for answer in row["answers"])) for row in rows]
     if [one.question for one in found] != list(questions[:whole]):
         raise ConfigError(f"{path} has answers to other questions: did the prompts change? Remove it to sample anew")
     return found

@@ -17,15 +17,18 @@ def choose_answers(
     One of each temperature in turn. With `match_lengths` instead those K whose longest has the fewest characters
     for each of the shortest.
     """
-    different = list({same_text_key(one.text): one for one in reversed(candidates) if has_words(one.text)}.values())
-    different.reverse()  # of equal ones the first
+    first: dict[str, Candidate] = {}
+    for one in candidates:
+        if has_words(one.text):
+            first.setdefault(same_text_key(one.text), one)
+    different = list(first.values())
     if len(different) < k:
         return None
     if match_lengths:
         return _alike_in_length(different, k)
-    by_temperature = {one.temperature: [] for one in candidates}  # type: dict[float, list[Candidate]]
+    by_temperature: dict[float, list[Candidate]] = {}
     for one in different:
-        by_temperature[one.temperature].append(one)
+        by_temperature.setdefault(one.temperature, []).append(one)
     turns = zip_longest(*by_temperature.values())
     return tuple([one for turn in turns for one in turn if one is not None][:k])
 
@@ -42,4 +45,5 @@ def same_text_key(text: str) -> str:
 def _alike_in_length(different: Sequence[Candidate], k: int) -> tuple[Candidate, ...]:
     by_length = sorted(different, key=lambda one: len(one.text))
     windows = [by_length[i : i + k] for i in range(len(by_length) - k + 1)]
-    return tuple(min(windows, key=lambda window: len(window[-1].text) / len(window[0].text)))
+    closest = min(windows, key=lambda window: len(window[-1].text) / len(window[0].text))
+    return tuple(closest)

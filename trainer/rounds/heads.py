@@ -62,10 +62,10 @@ def fit_head(
     def loss() -> Tensor:
         optimizer.zero_grad()
         total = kwise_loss(features @ head, chosen)[0] + PULL * (head - own).square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return total
 
-    optimizer.step(loss)  # type: ignore[arg-type]
+    optimizer.step(loss)
     return head.detach()
 
 
@@ -82,4 +82,5 @@ def _states(loaded: Loaded, rows: Sequence[RankedAnswers]) -> list[Tensor]:  # [
 def _group_states(loaded: Loaded, groups: Sequence[Group]) -> Sequence[Tensor]:
     packed = pack([pair for group in groups for pair in group.pairs]).to(loaded.model.device)
     hidden = packed_hidden(loaded.model.base_model, packed, only=packed.score_rows)[packed.last_index]
-    return hidden.cpu().split([len(group.pairs) for group in groups])
+    states: Sequence[Tensor] = hidden.cpu().split([len(group.pairs) for group in groups])
+    return states

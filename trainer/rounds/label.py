@@ -6,9 +6,9 @@ from ..config import ConfigError
 from ..labelling.items import ITEMS, Item, read_items
 from ..labelling.store import STORE, LabelStore
 from .lexicon_ranker import SIMULATED, expected_agreement, fit_noise, item_scores, rank_all
+from .names import RANKINGS
 from .place import Round
 from .rankings import split_rankings
-from .names import RANKINGS
 from .record import Labelled, SimulatedRanker, file_digest
 
 
@@ -31,7 +31,9 @@ def label_round(made: Round, *, simulate: bool = False, partial: bool = False) -
         [one for one in rankings if one.ranker.startswith(SIMULATED) is is_simulated] for is_simulated in (True, False)
     )
     if own and others:
-        raise ConfigError(f"{made.place}: people ranked {len(others)} items and the simulated ranker {len(own)}; one or the other is wanted")
+        raise ConfigError(
+            f"{made.place}: people made {len(others)} rankings and the simulated ranker {len(own)}; only one may rank"
+        )
     if own and simulated is None:
         simulated = simulated_ranker(made, items)
     wanted = len(items) * settings.label.per_item

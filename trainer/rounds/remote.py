@@ -17,6 +17,7 @@ from ..progress import METRICS
 from .names import FILES, POLICY_RUN, REWARD_RUN
 from .record import RECORD
 
+
 def is_url(place: str) -> bool:
     return "://" in place
 

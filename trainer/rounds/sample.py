@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 import numpy as np
 
 from ..config import ConfigError
-from ..conversation import Question, question_as_row
+from ..conversation import Question
 from ..data import BadData, RankedAnswers, read_prompts, read_ranked
-from ..demo.servers import serving
 from ..evaluation.scoring import score_with_model
 from ..labelling.items import Item, read_items, write_items
 from .candidates import Candidate, Candidates, sample_candidates
 from .choice import by_disagreement, by_margin
+from .config import SampleConfig
 from .diverse import choose_answers
 from .heads import head_scores
-from .names import SAMPLES
+from .names import RANKINGS, SAMPLES
 from .place import Round
+from .rankings import learnt_rounds
 from .record import Sampled, file_digest
-from .rankings import rankings_so_far
-
-log = logging.getLogger(__name__)
+from .servers import Serve
 
 PROMPT_STREAM = 20
 
+Rankable = tuple[Question, tuple[Candidate, ...]]
+"""A question and the K answers to be ranked."""
 
-def sample_round(made: Round, target: str | None = None) -> Round:
-    """Samples from the server at `target`, or from one that it starts; writes items.jsonl.
+
+def sample_round(made: Round, serve: Serve) -> Round:
+    """Samples from the served policy of the round before, and writes items.jsonl.
 
     Goes on where it was interrupted; a round that is sampled stays as it is. Raises ConfigError, BadData.
     """
@@ -38,18 +38,9 @@ def sample_round(made: Round, target: str | None = None) -> Round:
         return made
     settings = made.record.settings
     questions = pool_of(made)
-    with ExitStack() as stack:
-        address = target or stack.enter_context(
-            serving("policy", made.sampled_policy(), made.directory / "servers")
-        )
-        candidates = sample_candidates(
-            address, questions, settings, made.record.policy_digest, made.directory / SAMPLES
-        )
-    rankable = [
-        (one.question, chosen)
-        for one in candidates
-        if (chosen := choose_answers(one.answers, settings.sample.answers, match_lengths=settings.sample.match_lengths))
-    ]
+    with serve("policy", made.sampled_policy()) as target:
+        candidates = sample_candidates(target, questions, settings, made.record.policy_digest, made.directory / SAMPLES)
+    rankable = _rankable(candidates, settings.sample)
     wanted = settings.sample.questions
     if len(rankable) < wanted:
         raise ConfigError(
@@ -84,7 +75,13 @@ def pool_of(made: Round) -> list[Question]:
     return [listed[i] for i in order[:count]]
 
 
-Rankable = tuple[Question, tuple[Candidate, ...]]
+def _rankable(candidates: Sequence[Candidates], sample: SampleConfig) -> list[Rankable]:
+    """Those with K different answers."""
+    found = []
+    for one in candidates:
+        answers = choose_answers(one.answers, sample.answers, match_lengths=sample.match_lengths)
+        found += [(one.question, answers)] if answers else []
+    return found
 
 
 def _places(made: Round, rankable: Sequence[Rankable]) -> Sequence[int]:
@@ -97,7 +94,7 @@ def _places(made: Round, rankable: Sequence[Rankable]) -> Sequence[int]:
     if sample.choice == "margin":
         return by_margin(score_with_model(model, rows, iter).scores)
     assert made.parent is not None
-    learnt = read_ranked(rankings_so_far(made.parent))
+    learnt = [row for one in learnt_rounds(made.parent) for row in read_ranked(one.directory / RANKINGS)]
     return by_disagreement(head_scores(model, learnt, rows, sample.heads, made.record.settings.seed))
 
 

@@ -51,7 +51,7 @@ def _settings(parent: Round | None, config: Path | None, overrides: Sequence[str
 def _first_round(settings: RoundConfig) -> RoundRecord:
     if settings.sample.choice != "random":
         raise ConfigError(
-            f'sample.choice = "{settings.sample.choice}": the first round has no reward model to choose by; give "random"'
+            f'sample.choice = "{settings.sample.choice}": a first round has no reward model to choose by; give "random"'
         )
     sft = read_manifest(settings.sft).digest
     return RoundRecord(
@@ -61,11 +61,12 @@ def _first_round(settings: RoundConfig) -> RoundRecord:
 
 
 def _next_round(place: str, parent: Round, settings: RoundConfig) -> RoundRecord:
-    parent.trained_policy(), parent.trained_reward()
     last = parent.record
-    assert last.policy is not None and last.reward is not None  # they are there, as the line above made sure
+    policy, reward = read_manifest(parent.trained_policy()).digest, read_manifest(parent.trained_reward()).digest
     if read_manifest(settings.sft).digest != last.sft_digest:
-        raise ConfigError(f"sft = {settings.sft}: the rounds before had another reference, and KL would mean another thing")
+        raise ConfigError(
+            f"sft = {settings.sft}: the rounds before had another reference, and KL would mean another thing"
+        )
     between_directories = not is_url(parent.place) and not is_url(place)
     return RoundRecord(
         number=last.number + 1,
@@ -74,8 +75,8 @@ def _next_round(place: str, parent: Round, settings: RoundConfig) -> RoundRecord
         parent_digest=file_digest(parent.directory / RECORD),
         settings=settings,
         sft_digest=last.sft_digest,
-        policy_digest=last.policy.digest,
-        reward_digest=last.reward.digest,
+        policy_digest=policy,
+        reward_digest=reward,
     )
 
 

@@ -1,0 +1,62 @@
+"""What all experiments begin with: the demo's language model and its prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rewardplane.trainer.demo.prepare import PrepareConfig, prepare
+from rewardplane.trainer.demo.settings import FROM_SCRATCH, sft_settings
+from rewardplane.trainer.demo.vader_data import load_rated_texts
+from rewardplane.trainer.sft.train import run_sft
+
+ANSWER_TOKENS = 24
+
+
+@dataclass(frozen=True)
+class Base:
+    directory: Path
+
+    @property
+    def sft(self) -> Path:
+        return self.directory / "sft" / "checkpoint"
+
+    def data(self, name: str) -> Path:
+        return self.directory / "data" / f"{name}.jsonl"
+
+
+def prepared(directory: Path, cache: Path) -> Base:
+    """Trains the language model where the directory has none; about four minutes on two cores."""
+    base = Base(directory)
+    if not base.sft.exists():
+        data = prepare(load_rated_texts(cache), directory / "data", PrepareConfig())
+        run_sft(sft_settings(data, directory / "sft", FROM_SCRATCH, seed=0))
+    return base
+
+
+def round_toml(base: Base, path: Path, *, seed: int, questions: int, updates: int) -> Path:
+    """Settings of a round: the demo's, with K = 9."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f"""seed = {seed}
+sft = "{base.sft}"
+prompts = "{base.data("prompts")}"
+heldout_prompts = "{base.data("prompts_heldout")}"
+pretraining = "{base.data("pretraining")}"
+max_answer_tokens = {ANSWER_TOKENS}
+[sample]
+questions = {questions}
+answers = 9
+temperatures = [0.8, 1.0, 1.2]
+[reward]
+epochs = 3
+optimizer = {{ learning_rate = 1e-3, warmup_updates = 10 }}
+[policy]
+updates = {updates}
+kl = {{ coef = 0.1 }}
+ppo = {{ ptx_coef = 0.1, ptx_texts = 16 }}
+policy_optimizer = {{ learning_rate = 3e-4, warmup_updates = 5, schedule = "constant" }}
+value_optimizer = {{ learning_rate = 5e-4, warmup_updates = 5, schedule = "constant" }}
+"""
+    )
+    return path
