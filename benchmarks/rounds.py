@@ -12,14 +12,15 @@ import json
 import os
 from pathlib import Path
 
-from result_file import Bar
+from result_file import RESULTS
 from rewardplane.trainer.demo.package_index import cache_directory
+from rewardplane.trainer.demo.result import collect_versions
 from rewardplane.trainer.labelling.items import read_items
 from rewardplane.trainer.rounds.lexicon_ranker import fit_noise, item_scores
 from rounds_parts import active, answers_ranked, two_rounds
 from rounds_parts.base import prepared
 from rounds_parts.learning import SimulatedPerson
-from rounds_parts.seeds import over_seeds
+from rounds_parts.page import markdown
 
 PARTS = ("two-rounds", "k", "active")
 
@@ -28,29 +29,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=Path("build/rounds/base"), help="where the language model is kept")
     parser.add_argument("--directory", type=Path, default=Path("build/rounds"), help="where rounds and findings go")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="of the two rounds")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1], help="of the two rounds")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="findings of the others are kept")
     options = parser.parse_args()
-    options.directory.mkdir(parents=True, exist_ok=True)
+    directory = options.directory.absolute()
+    directory.mkdir(parents=True, exist_ok=True)
     base = prepared(options.base.absolute(), cache_directory(os.environ))
-    found: dict[str, list[dict[str, object]]] = {}
-    bars: list[Bar] = []
-    if "two-rounds" in options.parts:
-        found["two rounds"] = [two_rounds.measure(base, options.directory.absolute(), seed) for seed in options.seeds]
-    items = read_items(two_rounds.round_directory(options.directory.absolute(), options.seeds[0], 1))
-    person = SimulatedPerson(items, fit_noise(item_scores(items)))
-    if "k" in options.parts:
-        found["K"], by_arm = answers_ranked.measure(base.sft, person, len(items), options.directory)
-        gain = [a - b for a, b in zip(by_arm["K = 9"], by_arm["K = 4, equal seconds"], strict=True)]
-        bars.append(Bar("K = 9 minus K = 4 at equal seconds, low end", over_seeds(gain)[1], "at least 0"))
-    if "active" in options.parts:
-        found["active choice"], by_choice = active.measure(base.sft, person, len(items), options.directory)
-        for name in ("margin", "disagreement"):
-            gain = [a - b for a, b in zip(by_choice[name], by_choice["random"], strict=True)]
-            bars.append(Bar(f"{name} minus random, low end", over_seeds(gain)[1], "at least 0"))
-    findings = options.directory / "findings.json"
-    findings.write_text(json.dumps({"found": found, "bars": [vars(bar) for bar in bars]}, indent=1))
-    print(findings.read_text())
+    for part in options.parts:
+        if part == "two-rounds":
+            found = [two_rounds.measure(base, directory, seed) for seed in options.seeds]
+        else:
+            items = read_items(two_rounds.round_directory(directory, options.seeds[0], 1))
+            person = SimulatedPerson(items, fit_noise(item_scores(items)))
+            measure = answers_ranked.measure if part == "k" else active.measure
+            found = measure(base.sft, person, len(items), directory / part)
+        (directory / f"{part}.json").write_text(json.dumps(found, indent=1) + "\n")
+        print(json.dumps({part: found}))
+    write_findings(directory)
+
+
+def write_findings(directory: Path) -> None:
+    """results/rounds.json and .md, once every part was measured."""
+    if not all((directory / f"{part}.json").exists() for part in PARTS):
+        return
+    versions = dict(collect_versions())
+    content = {
+        "command": "python benchmarks/rounds.py",
+        "hardware": versions.pop("machine"),
+        "versions": versions,
+        "simulated": "the ranker is a lexicon with noise and the judge the lexicon without: no person ranked anything",
+        **{part: json.loads((directory / f"{part}.json").read_text()) for part in PARTS},
+    }
+    (RESULTS / "rounds.json").write_text(json.dumps(content, indent=1) + "\n")
+    (RESULTS / "rounds.md").write_text(markdown(content))
 
 
 if __name__ == "__main__":

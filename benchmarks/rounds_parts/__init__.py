@@ -1,0 +1,1 @@
+"""The parts of benchmarks/rounds.py: the language model, the experiments, the tables."""

@@ -21,10 +21,8 @@ SEEDS = range(5)
 Row = dict[str, object]
 
 
-def measure(
-    sft: Path, person: SimulatedPerson, items: int, directory: Path
-) -> tuple[list[Row], dict[str, list[float]]]:
-    """One row a choice; accuracies by choice and seed, and "before": that of the model that chose."""
+def measure(sft: Path, person: SimulatedPerson, items: int, directory: Path) -> list[Row]:
+    """One row a choice, and "before": the model that chose."""
     assert items >= FIRST + POOL + HELD_OUT
     found: dict[str, list[float]] = {"before": [], "random": [], "margin": [], "disagreement": []}
     for seed in SEEDS:
@@ -42,17 +40,16 @@ def measure(
         for name, chosen in places.items():
             new = person.ranked([pool[i] for i in chosen[:ASKED]], K, seed)
             found[name].append(heldout_accuracy(learn(sft, known + new, directory / "after", seed), truth))
-    rows: list[Row] = [
+    return [
         {
             "choice": name,
             "items": FIRST if name == "before" else FIRST + ASKED,
-            "heldout_accuracy": told(values),
-            "minus_random": told([a - b for a, b in zip(values, found["random"], strict=True)]),
+            "held-out accuracy": told(values),
+            "minus random": told([a - b for a, b in zip(values, found["random"], strict=True)]),
             "seeds": [round(value, 4) for value in values],
         }
         for name, values in found.items()
     ]
-    return rows, found
 
 
 def unranked(row: RankedAnswers) -> RankedAnswers:

@@ -73,6 +73,7 @@ def compare_rounds(
         reward_accuracy=_reward_accuracy(first, second),
     )
     (second.directory / COMPARISON).write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    second.copy_to_url()
     return found
 
 

@@ -66,6 +66,8 @@ class PolicySettings(Section):
 
     begin: Literal["sft", "last"] = "sft"
     """Where it starts; the KL is to the SFT model in any case."""
+    device: str = "cpu"
+    """A torch device, of the policy and the value model. Judges that the command starts compute on the CPU."""
     updates: PositiveInt = 200
     questions_per_update: PositiveInt = 64
     kl: KlConfig = KlConfig()

@@ -37,7 +37,8 @@ def next_step(made: Round) -> str:
     if record.sampled is None:
         return f"rewardplane round sample {made.place}"
     if record.labelled is None:
-        return f"rewardplane label {made.place}, then rewardplane round label {made.place}"
+        page = f"rewardplane label {made.directory if made.remote else made.place}"
+        return f"{page}, then rewardplane round label {made.place}"
     if record.reward is None or record.policy is None:
         return f"rewardplane round train {made.place}"
     return f"rewardplane round start NEXT --parent {made.place}"
@@ -80,7 +81,8 @@ def _about_rankings(sampled: Sampled | None, labelled: Labelled | None) -> Itera
             f"answers of {sampled.policy_digest[:12]}"
         )
     if labelled:
-        yield f"{labelled.rankings} rankings to learn, {labelled.heldout} held out, {labelled.seconds / 3600:.1f} h"
+        time = f"{labelled.seconds / 3600:.1f} {'simulated ' if labelled.simulated else ''}hours"
+        yield f"{labelled.rankings} rankings to learn, {labelled.heldout} held out, {time}"
         if labelled.simulated:
             yield (
                 f"ranked by a SIMULATED ranker ({labelled.simulated.name}), no person; it agrees with the lexicon in "

@@ -16,5 +16,5 @@ LOCK = ".lock"
 REWARD_RUN, POLICY_RUN = "reward", "ppo"
 """Directories of the two trainings."""
 
-FILES = (SAMPLES, ITEMS, STORE, RANKINGS, HELDOUT)
+FILES = (SAMPLES, ITEMS, STORE, RANKINGS, HELDOUT, COMPARISON)
 """What a round has beside its record and its checkpoints."""

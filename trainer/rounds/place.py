@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rewardplane.modeling.checkpoint import read_manifest
@@ -44,12 +45,21 @@ class Round:
         return [*(self.parent.lineage() if self.parent else []), self]
 
     def with_step(self, **step: Any) -> Round:
-        """Records a step that is done. The record is written last: what it does not name is done again."""
-        record = self.record.model_copy(update=step)
-        write_record(self.directory, record)
+        """Records a step that is done, and copies the round to its URL.
+
+        The record is written last, there and then here: what it does not name is done again.
+        """
+        made = replace(self, record=self.record.model_copy(update=step))
+        made.copy_to_url()
+        write_record(self.directory, made.record)
+        return made
+
+    def copy_to_url(self) -> None:
+        """Nothing happens to a round of a directory. Raises ConfigError."""
         if self.remote:
-            self.remote.put(self.directory)
-        return replace(self, record=record)
+            with TemporaryDirectory() as staging:
+                write_record(Path(staging), self.record)
+                self.remote.put(self.directory, Path(staging) / RECORD)
 
     def sampled_policy(self) -> Path:
         """The policy whose answers are ranked here: the last round's, or the SFT model. Raises ConfigError."""

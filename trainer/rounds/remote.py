@@ -31,11 +31,14 @@ class RemoteRound:
         self._reward = Mirror(f"{self.url}/{REWARD_RUN}")
 
     def fetch(self, directory: Path) -> None:
-        """Brings what `directory` lacks; an unfinished policy run fetches its own states."""
+        """Brings what `directory` lacks, and all files where the round went on elsewhere.
+
+        An unfinished policy run fetches its own states. Rankings that are here are never replaced.
+        """
         policy, run = Mirror(self.policy_url), directory / POLICY_RUN
         run.mkdir(parents=True, exist_ok=True)
         try:
-            self._mirror.fetch_files(directory / name for name in (*FILES, RECORD) if not (directory / name).exists())
+            self._fetch_files(directory)
             policy.fetch_files([run / METRICS] if not (run / METRICS).exists() else [])
             for name in policy.names(CHECKPOINTS):
                 _fetch_checkpoint(policy, name, run / CHECKPOINTS / name)
@@ -44,8 +47,21 @@ class RemoteRound:
         except OSError as error:
             raise ConfigError(f"{self.url} cannot be read: {error}") from error
 
-    def put(self, directory: Path) -> None:
-        """Copies the round's files and its reward model; the policy run keeps its own there."""
+    def _fetch_files(self, directory: Path) -> None:
+        with TemporaryDirectory() as staging:
+            newest = Path(staging) / RECORD
+            self._mirror.fetch_files([newest])
+            if not newest.exists():
+                return
+            here = directory / RECORD
+            went_on = not here.exists() or here.read_bytes() != newest.read_bytes()
+            missing = [name for name in FILES if not (directory / name).exists()]
+            names = [name for name in FILES if name in missing or (went_on and name != STORE)]
+            self._mirror.fetch_files(directory / name for name in names)
+            here.write_bytes(newest.read_bytes())
+
+    def put(self, directory: Path, record: Path) -> None:
+        """Copies the round's files and its reward model, then `record`; the policy run keeps its own there."""
         checkpoint = directory / REWARD_RUN / CHECKPOINT
         try:
             if checkpoint.exists() and checkpoint.name not in self._reward.names(CHECKPOINTS):
@@ -54,7 +70,7 @@ class RemoteRound:
                 files = [directory / name for name in FILES if name != STORE]
                 if (directory / STORE).exists():
                     files.append(snapshot_store(directory / STORE, Path(staging) / STORE))
-                self._mirror.put_files([*files, directory / RECORD])
+                self._mirror.put_files([*files, record])
         except OSError as error:
             raise ConfigError(f"{self.url} cannot be written: {error}") from error
 

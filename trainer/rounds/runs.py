@@ -46,6 +46,7 @@ def policy_config(made: Round, begin: Path, reward: Path, judges: tuple[str, str
     return PpoRunConfig(
         updates=policy.updates,
         seed=settings.seed,
+        device=policy.device,
         policy=PolicyConfig(path=begin, name=f"policy-round{made.record.number}"),
         # With another tokenizer the reward model cannot be where the value model starts.
         value=ValueConfig(path=reward if same_tokenizer(reward, begin) else None),

@@ -12,7 +12,7 @@ from ..config import ConfigError, load_config, override_config
 from ..models import check_model_directory
 from .config import RoundConfig
 from .place import Round, open_round, work_directory
-from .record import RECORD, RoundRecord, file_digest, write_record
+from .record import RECORD, RoundRecord, file_digest
 from .remote import RemoteRound, is_url
 
 
@@ -30,11 +30,7 @@ def start_round(place: str, parent_place: str | None, config: Path | None, overr
     if (directory / RECORD).exists():
         return _same_round(place, record)
     directory.mkdir(parents=True, exist_ok=True)
-    write_record(directory, record)
-    made = Round(place, directory, record, parent)
-    if made.remote:
-        made.remote.put(directory)
-    return made
+    return Round(place, directory, record, parent).with_step()
 
 
 def _settings(parent: Round | None, config: Path | None, overrides: Sequence[str]) -> RoundConfig:

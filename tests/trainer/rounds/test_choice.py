@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from rewardplane.trainer.data import read_ranked
 from rewardplane.trainer.rounds.choice import by_disagreement, by_margin
@@ -47,4 +46,4 @@ def test_heads_score_every_answer(first_round: Round) -> None:
     rows = read_ranked(first_round.directory / "rankings.jsonl")
     scores = head_scores(first_round.trained_reward(), rows, rows[:2], 3, seed=0)
     assert [own.shape for own in scores] == [(3, len(row.answers)) for row in rows[:2]]
-    assert scores[0].std(axis=0).max() > pytest.approx(0, abs=1e-4)
+    assert scores[0].std(axis=0).max() > 1e-4

@@ -14,6 +14,7 @@ from rewardplane.trainer.rounds.compare import compare_rounds
 from rewardplane.trainer.rounds.label import label_round
 from rewardplane.trainer.rounds.lineage import lineage_text
 from rewardplane.trainer.rounds.place import Round, open_round
+from rewardplane.trainer.rounds.record import write_record
 from rewardplane.trainer.rounds.sample import sample_round
 from rewardplane.trainer.rounds.servers import Serve
 from rewardplane.trainer.rounds.start import start_round
@@ -71,6 +72,15 @@ def test_the_url_alone_gives_the_round_back(second_round: Round) -> None:
     assert read_manifest(again.trained_reward()).kind == "reward"
     assert len(read_items(again.directory)) == 20
     assert again.record == label_round(again).record  # done is done
+
+
+def test_a_copy_that_fell_behind_goes_on_where_the_url_is(second_round: Round) -> None:
+    behind = second_round.record.model_copy(update={"labelled": None, "reward": None, "policy": None})
+    write_record(second_round.directory, behind)
+    (second_round.directory / "rankings.jsonl").write_text("of another attempt\n")
+    again = open_round(URL)
+    assert again.record == second_round.record
+    assert len(read_ranked(again.directory / "rankings.jsonl")) == again.record.labelled.rankings
 
 
 def test_a_round_against_itself_wins_half(first_round: Round, serve: Serve) -> None:
