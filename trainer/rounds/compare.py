@@ -16,7 +16,8 @@ from ..config import ConfigError
 from ..conversation import Question
 from ..data import read_prompts
 from ..demo.answers import Answered, ask
-from ..demo.judge import distinct_bigrams_ratio, words
+from ..demo.judge import words
+from ..distinct import distinct_bigrams_ratio
 from ..intervals import estimate
 from ..ppo.mirror import CHECKPOINTS
 from ..ppo.publish import checkpoint_name
