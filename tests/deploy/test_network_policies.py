@@ -111,6 +111,13 @@ def test_labelled_clients_of_any_namespace_reach_servers_and_others_do_not(serve
         assert not may_reach(overlay("prod"), source, target, GRPC)
 
 
+def test_prometheus_reaches_the_metrics_of_training_runs() -> None:
+    assert may_reach(overlay("prod"), PROMETHEUS, place("CronJob", "trainer"), METRICS)
+    assert not may_reach(overlay("prod"), PROMETHEUS, place("CronJob", "trainer"), RENDEZVOUS)
+    for source in (CLIENT, STRANGER, NEIGHBOUR, place("Deployment", "policy")):
+        assert not may_reach(overlay("prod"), source, place("CronJob", "trainer"), METRICS)
+
+
 @pytest.mark.parametrize("server", ["reward", "reference", "policy"])
 def test_prometheus_reaches_metrics_and_nobody_else_does(server: str) -> None:
     target = place("Deployment", server)

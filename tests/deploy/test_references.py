@@ -106,17 +106,24 @@ def test_the_frozen_reference_is_not_scaled() -> None:
     assert {item["metadata"]["name"] for item in of_kind(overlay("prod"), "ScaledObject")} == {"reward", "policy"}
 
 
-def test_the_pod_monitor_scrapes_every_server_by_the_name_of_its_port() -> None:
+@pytest.mark.parametrize(
+    ("name", "scraped"),
+    [
+        ("servers", {"Deployment/reward", "Deployment/reference", "Deployment/policy"}),
+        ("trainers", {"CronJob/trainer"}),
+    ],
+)
+def test_a_pod_monitor_scrapes_its_pods_by_the_name_of_their_port(name: str, scraped: set[str]) -> None:
     objects = overlay("prod")
-    (monitor,) = of_kind(objects, "PodMonitor")
+    monitor = named(objects, "PodMonitor", name)
     found = chosen(objects, monitor["spec"]["selector"])
-    assert {candidate.name for candidate in found} == {"Deployment/reward", "Deployment/reference", "Deployment/policy"}
+    assert {candidate.name for candidate in found} == scraped
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert all(port_names(candidate)[endpoint["port"]] == 9090 for candidate in found)
-    for label in monitor["spec"]["podTargetLabels"]:
+    for label in monitor["spec"].get("podTargetLabels", []):
         assert all(label in candidate.labels for candidate in found)
-    (rule,) = of_kind(objects, "PrometheusRule")
-    expressions = [alert["expr"] for group in rule["spec"]["groups"] for alert in group["rules"]]
+    groups = [group for rule in of_kind(objects, "PrometheusRule") for group in rule["spec"]["groups"]]
+    expressions = [rule["expr"] for group in groups for rule in group["rules"]]
     job = f"{monitor['metadata']['namespace']}/{monitor['metadata']['name']}"
     assert any(f'job="{job}"' in expression for expression in expressions)
 

@@ -54,6 +54,8 @@ def test_memory_queue_and_load_are_shown(server: Served) -> None:
     assert metrics["rewardplane_queue_pairs", ()] == 0
     assert time.time() - 60 < metrics["rewardplane_model_load_timestamp_seconds", ()] < time.time()
     assert metrics["process_resident_memory_bytes", ()] > 1e7
+    digest = rpc.info(server.channel).model_version.checkpoint_digest
+    assert f"{int(metrics['rewardplane_model_digest', ()]):012x}" == digest[:12]
 
 
 def test_callers_beyond_the_first_hundred_share_one_series() -> None:
