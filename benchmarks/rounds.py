@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=Path("build/rounds/base"), help="where the language model is kept")
     parser.add_argument("--directory", type=Path, default=Path("build/rounds"), help="where rounds and findings go")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1], help="of the two rounds")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="of the two rounds")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="findings of the others are kept")
     options = parser.parse_args()
     directory = options.directory.absolute()
@@ -42,7 +42,7 @@ def main() -> None:
             items = read_items(two_rounds.round_directory(directory, options.seeds[0], 1))
             person = SimulatedPerson(items, fit_noise(item_scores(items)))
             measure = answers_ranked.measure if part == "k" else active.measure
-            found = measure(base.sft, person, len(items), directory / part)
+            found = measure(base.reward, person, len(items), directory / part)
         (directory / f"{part}.json").write_text(json.dumps(found, indent=1) + "\n")
         print(json.dumps({part: found}))
     write_findings(directory)

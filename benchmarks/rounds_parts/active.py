@@ -21,7 +21,7 @@ SEEDS = range(5)
 Row = dict[str, object]
 
 
-def measure(sft: Path, person: SimulatedPerson, items: int, directory: Path) -> list[Row]:
+def measure(begin: Path, person: SimulatedPerson, items: int, directory: Path) -> list[Row]:
     """One row a choice, and "before": the model that chose."""
     assert items >= FIRST + POOL + HELD_OUT
     found: dict[str, list[float]] = {"before": [], "random": [], "margin": [], "disagreement": []}
@@ -29,7 +29,7 @@ def measure(sft: Path, person: SimulatedPerson, items: int, directory: Path) -> 
         order = np.random.default_rng([seed, 2]).permutation(items).tolist()
         first, pool, heldout = order[:FIRST], order[FIRST : FIRST + POOL], order[-HELD_OUT:]
         truth, known = person.without_noise(heldout, 9), person.ranked(first, K, seed)
-        before = learn(sft, known, directory / "before", seed)
+        before = learn(begin, known, directory / "before", seed)
         found["before"].append(heldout_accuracy(before, truth))
         asked = [unranked(row) for row in person.ranked(pool, K, seed)]
         places = {
@@ -39,7 +39,7 @@ def measure(sft: Path, person: SimulatedPerson, items: int, directory: Path) -> 
         }
         for name, chosen in places.items():
             new = person.ranked([pool[i] for i in chosen[:ASKED]], K, seed)
-            found[name].append(heldout_accuracy(learn(sft, known + new, directory / "after", seed), truth))
+            found[name].append(heldout_accuracy(learn(begin, known + new, directory / "after", seed), truth))
     return [
         {
             "choice": name,

@@ -17,7 +17,7 @@ SEEDS = range(5)
 Row = dict[str, object]
 
 
-def measure(sft: Path, person: SimulatedPerson, items: int, directory: Path) -> list[Row]:
+def measure(begin: Path, person: SimulatedPerson, items: int, directory: Path) -> list[Row]:
     """One row an arm."""
     seconds = ITEMS_9 * simulated_seconds(9)
     arms = {
@@ -31,7 +31,7 @@ def measure(sft: Path, person: SimulatedPerson, items: int, directory: Path) -> 
         heldout = person.without_noise(order[-HELD_OUT:], 9)
         for name, (k, count) in arms.items():
             assert count <= items - HELD_OUT
-            model = learn(sft, person.ranked(order[:count], k, seed), directory / "model", seed)
+            model = learn(begin, person.ranked(order[:count], k, seed), directory / "model", seed)
             found[name].append(heldout_accuracy(model, heldout))
     return [
         {

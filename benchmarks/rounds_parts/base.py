@@ -43,7 +43,7 @@ def prepared(directory: Path, cache: Path) -> Base:
 
 
 def round_toml(base: Base, path: Path, *, seed: int, questions: int, updates: int) -> Path:
-    """Settings of a round: the demo's, with K = 9."""
+    """Settings of a round: the demo's, with K = 9; its first reward model begins with that of people's ratings."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         f"""seed = {seed}
@@ -57,10 +57,12 @@ questions = {questions}
 answers = 9
 temperatures = [0.8, 1.0, 1.2]
 [reward]
+backbone = "{base.reward}"
 epochs = 3
-optimizer = {{ learning_rate = 1e-3, warmup_updates = 10 }}
+optimizer = {{ learning_rate = 3e-4, warmup_updates = 5 }}
 [policy]
 updates = {updates}
+evaluate_every = 5
 kl = {{ coef = 0.1 }}
 ppo = {{ ptx_coef = 0.1, ptx_texts = 16 }}
 policy_optimizer = {{ learning_rate = 3e-4, warmup_updates = 5, schedule = "constant" }}

@@ -22,12 +22,14 @@ def measure(base: Base, directory: Path, seed: int) -> Row:
     """Goes on where it was interrupted, as rounds do."""
     first, second = (round_directory(directory, seed, number) for number in (1, 2))
     toml = round_toml(base, directory / f"seed{seed}.toml", seed=seed, questions=QUESTIONS, updates=UPDATES)
+    if (second / "comparison.json").exists():
+        return row_of(seed, json.loads((second / "comparison.json").read_text()))
     for place, begun in ((first, ["--config", str(toml)]), (second, ["--parent", str(first)])):
         command("start", str(place), *begun)
         command("sample", str(place))
         command("label", str(place), "--simulate")
         command("train", str(place))
-    command("compare", str(first), str(second), "--equal-kl")
+    command("compare", str(first), str(second), "--equal-kl", "--answers", "8")
     return row_of(seed, json.loads((second / "comparison.json").read_text()))
 
 

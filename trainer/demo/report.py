@@ -1,19 +1,14 @@
 """Writes report.html: one file, no script, nothing fetched, readable in light and dark and on a phone."""
 
-import re
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from ..page_style import STYLE
+from ..html_page import write_html
 from ..progress import METRICS, read_metrics
 from .plots import PPO_PANELS, REWARD_PANELS, SFT_PANELS, Panel, Series, panel_svg
 from .report_page import PAGE
 from .result import DemoResult, MetricLog
-
-# Control characters, and halves of surrogate pairs, which UTF-8 cannot carry.
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def write_report(result: DemoResult, path: Path) -> Path:
@@ -28,11 +23,7 @@ def write_report(result: DemoResult, path: Path) -> Path:
             _figures(SFT_PANELS, (result.sft_log,)) + _figures(REWARD_PANELS, (result.reward_log,)),
         ),
     ]
-    # Autoescape: titles, samples and settings are text, whatever they look like.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["printable"] = lambda text: UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
-    page = environment.from_string(PAGE).render(result=result, sections=sections, style=Markup(STYLE))
-    path.write_text(page, encoding="utf-8", newline="\n")
+    write_html(path, PAGE, result=result, sections=sections)
     return path
 
 

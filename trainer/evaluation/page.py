@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from ..page_style import STYLE
+from ..html_page import write_html
 from .figures import draw
 from .report import RewardReport
 from .tables import breakdowns, headline
-
-# Control characters, and halves of surrogate pairs, which UTF-8 cannot carry.
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 PAGE = """\
 <!DOCTYPE html>
@@ -83,13 +78,10 @@ below the line is a model that is too sure of itself.</p>
 
 
 def write_page(report: RewardReport, path: Path) -> None:
-    # Autoescape: names and paths are text, whatever they look like.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["printable"] = lambda text: UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
-    page = environment.from_string(PAGE).render(
+    write_html(
+        path,
+        PAGE,
         report=report,
-        style=Markup(STYLE),
         tables=[headline(report), *breakdowns(report)],
         figures=[(title, Markup(svg)) for title, svg in draw(report)],
     )
-    path.write_text(page, encoding="utf-8", newline="\n")

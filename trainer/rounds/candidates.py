@@ -91,11 +91,10 @@ def _read(path: Path, questions: Sequence[Question], digest: str) -> list[Candid
     """The whole parts of the file, which loses what is left of a torn one."""
     if not path.exists():
         return []
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    *lines, _ = path.read_bytes().split(b"\n")
     whole = len(lines) if len(lines) == len(questions) else len(lines) - len(lines) % PART_QUESTIONS
     rows = [json.loads(line) for line in lines[:whole]]
-    kept = "".join(line + "\n" for line in lines[:whole]).encode()
-    os.truncate(path, len(kept))
+    os.truncate(path, sum(len(line) + 1 for line in lines[:whole]))
     if any(row["policy"] != digest for row in rows):
         raise ConfigError(f"{path} has answers of another policy; remove it to sample anew")
     found = [Candidates(question_of(row), tuple(Candidate(**answer) for answer in row["answers"])) for row in rows]

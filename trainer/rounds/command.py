@@ -132,6 +132,7 @@ def compare(
     equal_kl: Annotated[
         bool, typer.Option("--equal-kl", help="Of each round's checkpoints, two of about equal KL to the reference.")
     ] = False,
+    answers: Annotated[int, typer.Option(help="Sampled for each prompt from each policy.", min=1)] = 4,
     reference_target: Target = None,
 ) -> None:
     """Compares two rounds on held-out prompts and on the newest held-out rankings."""
@@ -143,7 +144,7 @@ def compare(
 
         newer = open_round(second)
         serve = processes(newer.directory / "servers", {"reference": reference_target})
-        found = compare_rounds(open_round(first), newer, serve, judge=judge, equal_kl=equal_kl)
+        found = compare_rounds(open_round(first), newer, serve, judge=judge, equal_kl=equal_kl, answers=answers)
     Console().print(comparison_table(found))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,10 @@ from .servers import TIMEOUT_S, Serve
 from .train import accuracy
 
 LEXICON, REWARD = "lexicon", "reward"
-ANSWERS = 4
-"""Sampled for each prompt, from both policies with one seed."""
 SEED = 1
+"""Of the sampling, of both policies."""
+FAR_RATIO = 0.75
+"""Policies near the reference are alike, and would be of equal KL first of all."""
 
 Floats = NDArray[np.float64]
 
@@ -49,25 +51,37 @@ class Checkpoint:
 
 
 def compare_rounds(
-    first: Round, second: Round, serve: Serve, *, judge: str = LEXICON, equal_kl: bool = False
+    first: Round, second: Round, serve: Serve, *, judge: str = LEXICON, equal_kl: bool = False, answers: int = 4
 ) -> Comparison:
-    """Writes comparison.json into the second round. Raises ConfigError, RewardplaneError."""
+    """Samples `answers` to each prompt from both; writes comparison.json into the second round.
+
+    Raises ConfigError, RewardplaneError.
+    """
     if judge not in (LEXICON, REWARD):
         raise ConfigError(f"--judge {judge}: {LEXICON} or {REWARD} is wanted")
     if first.record.sft_digest != second.record.sft_digest:
         raise ConfigError(f"{first.place} and {second.place} have other references: their KL cannot be compared")
     reward = second.trained_reward()
-    chosen = equal_kl_checkpoints(first, second) if equal_kl else (last_checkpoint(first), last_checkpoint(second))
+    own, others = published(first), published(second)
+    chosen = nearest_kl(own, others) if equal_kl else (own[-1], others[-1])
     questions = read_prompts(second.record.settings.heldout_prompts)
     tokens = second.record.settings.max_answer_tokens
-    with serve("reward", reward) as reward_at, serve("reference", second.sft()) as reference_at:
-        answered = [_answers(serve, one.path, reward_at, reference_at, questions, tokens) for one in chosen]
+    with (
+        serve("reward", reward) as reward_at,
+        serve("reference", second.sft()) as reference_at,
+        Client(reward_at, timeout_s=TIMEOUT_S) as scoring,
+        Client(reference_at, timeout_s=TIMEOUT_S) as reference,
+    ):
+        answered = []
+        for one in chosen:
+            with serve("policy", one.path) as policy_at, Client(policy_at, timeout_s=TIMEOUT_S) as policy:
+                answered.append(ask(policy, scoring, reference, questions, answers, SEED, tokens))
     judged = [_judged(judge, questions, one) for one in answered]
     wins = (1.0 + np.sign(judged[1] - judged[0])) / 2.0  # [Q, n]
     found = Comparison(
         judge="the VADER lexicon, without noise; simulated" if judge == LEXICON else f"RM {second.record.number}",
         prompts=len(questions),
-        answers_a_prompt=ANSWERS,
+        answers_a_prompt=answers,
         first=_side(first, chosen[0], answered[0], judged[0]),
         second=_side(second, chosen[1], answered[1], judged[1]),
         win_rate=_over_questions(wins),
@@ -91,29 +105,11 @@ def published(made: Round) -> list[Checkpoint]:
     return [one for one in found if one.path.exists()]
 
 
-def last_checkpoint(made: Round) -> Checkpoint:
-    return published(made)[-1]
-
-
-def equal_kl_checkpoints(first: Round, second: Round) -> tuple[Checkpoint, Checkpoint]:
-    """The highest KL that both runs reach: the highest of the one that went less far, and the other's nearest."""
-    own, others = published(first), published(second)
-    furthest = [max(side, key=lambda one: one.kl_nats) for side in (own, others)]
-    least = min(furthest, key=lambda one: one.kl_nats)
-    nearest = [min(side, key=lambda one: abs(one.kl_nats - least.kl_nats)) for side in (own, others)]
-    return nearest[0], nearest[1]
-
-
-def _answers(
-    serve: Serve, policy: Path, reward_at: str, reference_at: str, questions: Sequence[Question], max_tokens: int
-) -> Answered:
-    with (
-        serve("policy", policy) as policy_at,
-        Client(policy_at, timeout_s=TIMEOUT_S) as policy_client,
-        Client(reward_at, timeout_s=TIMEOUT_S) as reward,
-        Client(reference_at, timeout_s=TIMEOUT_S) as reference,
-    ):
-        return ask(policy_client, reward, reference, questions, ANSWERS, SEED, max_tokens)
+def nearest_kl(own: Sequence[Checkpoint], others: Sequence[Checkpoint]) -> tuple[Checkpoint, Checkpoint]:
+    """The two whose KL differs least, of all that went at least FAR_RATIO as far as both runs went."""
+    limit = min(max(one.kl_nats for one in side) for side in (own, others))
+    far = [[one for one in side if one.kl_nats >= FAR_RATIO * limit] for side in (own, others)]
+    return min(product(far[0], far[1]), key=lambda pair: abs(pair[0].kl_nats - pair[1].kl_nats))
 
 
 def _judged(judge: str, questions: Sequence[Question], answered: Answered) -> Floats:  # [Q, n]

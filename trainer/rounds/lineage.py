@@ -37,7 +37,9 @@ def next_step(made: Round) -> str:
     if record.sampled is None:
         return f"rewardplane round sample {made.place}"
     if record.labelled is None:
-        page = f"rewardplane label {made.directory if made.remote else made.place}"
+        page = f"rewardplane label {made.directory if made.remote else made.place} --ranker NAME"
+        if record.settings.label.per_item > 1:
+            page += f" --per-item {record.settings.label.per_item}"
         return f"{page}, then rewardplane round label {made.place}"
     if record.reward is None or record.policy is None:
         return f"rewardplane round train {made.place}"

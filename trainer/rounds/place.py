@@ -64,7 +64,7 @@ class Round:
     def sampled_policy(self) -> Path:
         """The policy whose answers are ranked here: the last round's, or the SFT model. Raises ConfigError."""
         if self.parent is None:
-            return checked(self.record.settings.sft, self.record.sft_digest)
+            return self.sft()
         return self.parent.trained_policy()
 
     def last_reward(self) -> Path | None:

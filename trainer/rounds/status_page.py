@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
-from ..evaluation.page import UNPRINTABLE
-from ..page_style import STYLE
+from ..html_page import write_html
 from .lineage import next_step, nodes
 from .place import Round
 
@@ -57,11 +53,5 @@ h2 code { font-weight: 400; color: var(--soft); }
 
 
 def write_page(made: Round, path: Path) -> None:
-    # Autoescape: places are text, whatever they look like.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["printable"] = lambda text: UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
-    page = environment.from_string(PAGE).render(
-        style=Markup(STYLE), number=made.record.number, place=made.place, nodes=nodes(made), next=next_step(made)
-    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8", newline="\n")
+    write_html(path, PAGE, number=made.record.number, place=made.place, nodes=nodes(made), next=next_step(made))

@@ -10,7 +10,7 @@ import fsspec
 import pytest
 from rewardplane.trainer.data import read_ranked
 from rewardplane.trainer.labelling.items import read_items
-from rewardplane.trainer.rounds.compare import compare_rounds
+from rewardplane.trainer.rounds.compare import Checkpoint, compare_rounds, nearest_kl
 from rewardplane.trainer.rounds.label import label_round
 from rewardplane.trainer.rounds.lineage import lineage_text
 from rewardplane.trainer.rounds.place import Round, open_round
@@ -88,6 +88,14 @@ def test_a_round_against_itself_wins_half(first_round: Round, serve: Serve) -> N
     assert found.win_rate.value == found.win_rate.low == found.win_rate.high == 0.5
     assert found.first == found.second
     assert "simulated" in found.judge
+
+
+def test_equal_kl_is_looked_for_among_policies_that_went_far() -> None:
+    own, others = (
+        [Checkpoint(Path(), updates, kl) for updates, kl in enumerate(run, 1)] for run in ([1, 5, 9], [1.05, 4.8, 6])
+    )
+    # Both reach 6 nats, so 4.5 and more count; 1 and 1.05 would be nearer to each other.
+    assert [one.kl_nats for one in nearest_kl(own, others)] == [5, 4.8]
 
 
 def test_two_rounds_are_compared_on_the_newest_rankings(first_round: Round, second_round: Round, serve: Serve) -> None:
