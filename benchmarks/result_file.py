@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rewardplane.trainer.demo.result import collect_versions
+from rewardplane.trainer.versions import collect_versions
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from result_file import RESULTS
 from rewardplane.trainer.demo.package_index import cache_directory
-from rewardplane.trainer.demo.result import collect_versions
 from rewardplane.trainer.labelling.items import read_items
 from rewardplane.trainer.rounds.lexicon_ranker import fit_noise, item_scores
+from rewardplane.trainer.versions import collect_versions
 from rounds_parts import active, answers_ranked, two_rounds
 from rounds_parts.base import prepared
 from rounds_parts.learning import SimulatedPerson

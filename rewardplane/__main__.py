@@ -26,6 +26,8 @@ _SHIPPED = {
     "token": ("serve", "make a bearer token for a server"),
     "train": ("train", "train an SFT, reward or policy model"),
     "data": ("train", "check and convert files of ranked answers"),
+    "report": ("train", "what a training run did, as one page"),
+    "watch": ("train", "a training run or a server, live in the terminal"),
     "eval": ("train", "measure a reward model on ranked answers"),
     "fetch": ("train", "copy a checkpoint from a URL, verified by its digest"),
     "round": ("serve,train,demo", "one turn of the loop: sample, rank, train again"),

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import pytest
 from rewardplane.trainer.demo.judge import Judgement
-from rewardplane.trainer.demo.plots import PPO_PANELS
-from rewardplane.trainer.demo.report import write_report
-from rewardplane.trainer.demo.result import DemoResult, MetricLog, ResultTable, Sample, collect_versions
 from rewardplane.trainer.demo.table import (
     JudgedRun,
     accuracy_table,
@@ -21,6 +18,10 @@ from rewardplane.trainer.demo.table import (
     terminal_tables,
 )
 from rewardplane.trainer.demo.yardsticks import PairwiseAccuracy
+from rewardplane.trainer.report.contents import Curves, Judged, MetricLog, Report, ResultTable, Sample
+from rewardplane.trainer.report.panels import PPO_PANELS, REWARD_PANELS, SFT_PANELS
+from rewardplane.trainer.report.writer import write_report
+from rewardplane.trainer.versions import collect_versions
 from rich.console import Console
 
 PPO_KEYS = (
@@ -64,7 +65,7 @@ def write_run(directory: Path, rows: Sequence[Mapping[str, float | None]]) -> Pa
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
+def result(tmp_path_factory: pytest.TempPathFactory) -> Report:
     tmp_path = tmp_path_factory.mktemp("metrics")
     updates = [{"update": float(u)} | {key: u * (i + 1) / 7 for i, key in enumerate(PPO_KEYS)} for u in range(1, 11)]
     steps = [{"update": s, "loss": 5 / s, "heldout_loss": 6 / s, "accuracy": 0.6} for s in range(1, 5)]
@@ -75,21 +76,30 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
     control = write_run(tmp_path / "control", falling)
     training = write_run(tmp_path / "training", steps)
     rows = (("first | <b>", "0.5"), ("second", "1.5"))
-    return DemoResult(
+    return Report(
         title="demo <1>",
         summary="What was found & how.",
         tables=(ResultTable("numbers", ("name", "value"), rows, "a note"),),
-        sft_log=MetricLog("fine-tuning", training),
-        reward_log=MetricLog("reward model", training),
-        ppo_logs=(MetricLog("PPO", ppo), MetricLog("control", control)),
-        samples=(Sample("How is it?", HOSTILE, "", -0.5, 0.0),),
+        sections=(
+            ("PPO", (Curves(PPO_PANELS, (MetricLog("PPO", ppo), MetricLog("control", control))),)),
+            (
+                "models",
+                (
+                    Curves(SFT_PANELS, (MetricLog("fine-tuning", training),)),
+                    Curves(REWARD_PANELS, (MetricLog("reward model", training),)),
+                ),
+            ),
+        ),
+        samples=(Sample("How is it?", Judged(HOSTILE, -0.5), Judged("", 0.0)),),
+        judge="lexicon",
+        sides=("before", "after"),
         configuration=(("ppo", "kl_coef = 0.1  # </pre><script>"),),
         versions=collect_versions(),
     )
 
 
 @pytest.fixture(scope="module")
-def source(result: DemoResult, tmp_path_factory: pytest.TempPathFactory) -> str:
+def source(result: Report, tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_report(result, tmp_path_factory.mktemp("report") / "report.html").read_text(encoding="utf-8")
 
 
@@ -149,27 +159,27 @@ def test_both_colour_schemes_are_given_and_pictures_follow(source: str) -> None:
     assert "currentColor" in pictures
 
 
-def test_empty_metrics_leave_their_panels_out(result: DemoResult, tmp_path: Path) -> None:
+def test_empty_metrics_leave_their_panels_out(result: Report, tmp_path: Path) -> None:
     empty = MetricLog("nothing", write_run(tmp_path / "empty", []))
-    bare = replace(result, sft_log=empty, reward_log=empty, ppo_logs=(empty,), samples=())
+    bare = replace(result, sections=(("nothing", (Curves(PPO_PANELS, (empty,)),)),), samples=())
     page = Page(write_report(bare, tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "svg" not in page.tags
     assert "What was found & how." in page.text
-    missing = replace(bare, sft_log=MetricLog("gone", tmp_path / "gone"))
+    missing = replace(bare, sections=(("gone", (Curves(PPO_PANELS, (MetricLog("gone", tmp_path / "gone"),)),)),))
     with pytest.raises(FileNotFoundError, match="gone holds no metrics"):
         write_report(missing, tmp_path / "report.html")
 
 
-def test_tables_say_the_same_in_terminal_and_markdown(result: DemoResult) -> None:
+def test_tables_say_the_same_in_terminal_and_markdown(result: Report) -> None:
     terminal = io.StringIO()
     console = Console(width=80, file=terminal)
-    for table in terminal_tables(result):
+    for table in terminal_tables(result.tables):
         console.print(table)
     shown = terminal.getvalue()
     assert "first | <b>" in shown
     assert "a note" in shown
 
-    assert markdown_tables(result).splitlines() == [
+    assert markdown_tables(result.tables).splitlines() == [
         "**numbers**", "",
         "| name | value |", "|---|---:|", "| first \\| <b> | 0.5 |", "| second | 1.5 |", "",
         "a note",

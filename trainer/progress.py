@@ -22,9 +22,11 @@ from rich.progress import (
 )
 from torch.utils.tensorboard import SummaryWriter
 
-from .metrics import RunMetrics
+from .metric_lines import METRICS as METRICS
+from .metric_lines import read_metrics as read_metrics
+from .metric_lines import whole_lines
+from .metrics.exporter import RunMetrics
 
-METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 PLAIN_INTERVAL_S = 5.0
 """Where there is no terminal, one line so often: log collectors keep every one of them."""
@@ -119,24 +121,12 @@ def pace(tokens: int, seconds: float) -> dict[str, float]:
     return {"tokens": tokens, "seconds_update": seconds, "tokens_per_s": tokens / seconds}
 
 
-def read_metrics(directory: Path) -> list[dict[str, float | None]]:
-    """The updates of a run, oldest first; a last line that was cut off by a crash is left out."""
-    return _whole_lines(directory / METRICS)
-
-
 def _keep_updates(path: Path, last: int | None) -> None:
     """Rewrites the file without updates after `last`, or without any."""
-    kept = [] if last is None else [row for row in _whole_lines(path) if (row["update"] or 0) <= last]
+    kept = [] if last is None else [row for row in whole_lines(path) if (row["update"] or 0) <= last]
     staging = path.with_suffix(".tmp")
     staging.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
     os.replace(staging, path)
-
-
-def _whole_lines(path: Path) -> list[dict[str, float | None]]:
-    if not path.exists():
-        return []
-    *whole, _ = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in whole]
 
 
 def _short(number: float) -> str:

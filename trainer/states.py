@@ -18,7 +18,7 @@ import torch
 from rewardplane.modeling.durable import sync_path
 
 from .config import ConfigError
-from .metrics import Written
+from .metrics.written import Written
 from .optim import Optimizer
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,10 @@ from dashboards import queries
 from exported import documented, metric_of, metrics_in
 from prometheus_client.parser import text_string_to_metric_families
 from rewardplane.trainer.judges import Outages
-from rewardplane.trainer.metrics import MetricsConfig, RunMetrics, Written
+from rewardplane.trainer.metrics.config import MetricsConfig
+from rewardplane.trainer.metrics.exporter import RunMetrics
 from rewardplane.trainer.metrics.names import COUNTERS, GAUGES, STAGES
+from rewardplane.trainer.metrics.written import Written
 from rewardplane.trainer.progress import RunLog
 from rich.console import Console
 from rules import rules

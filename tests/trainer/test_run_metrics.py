@@ -14,7 +14,9 @@ import torch.distributed
 from prometheus_client.parser import text_string_to_metric_families
 from rewardplane.trainer.config import ConfigError
 from rewardplane.trainer.judges import Outages
-from rewardplane.trainer.metrics import MetricsConfig, RunMetrics, Written
+from rewardplane.trainer.metrics.config import MetricsConfig
+from rewardplane.trainer.metrics.exporter import RunMetrics
+from rewardplane.trainer.metrics.written import Written
 from rewardplane.trainer.progress import RunLog
 from rich.console import Console
 

@@ -11,15 +11,17 @@ from pathlib import Path
 from rich.console import Console
 
 from ..ppo.train import PpoResult, run_ppo
+from ..report.contents import Curves, Judged, MetricLog, Report, ResultTable, Sample
+from ..report.panels import PPO_PANELS, REWARD_PANELS, SFT_PANELS
+from ..report.writer import write_report
 from ..reward.train import run_reward
 from ..sft.train import run_sft
+from ..versions import collect_versions
 from .answers import Answered, ask_checkpoint, judged, judged_best
 from .judge import compound_scores, judge_figures
 from .prepare import PrepareConfig, PreparedData, prepare
 from .query import query_policy
 from .ranking import ranking_accuracies
-from .report import write_report
-from .result import DemoResult, MetricLog, ResultTable, Sample, collect_versions
 from .servers import serving
 from .settings import Recipe, ppo_settings, reward_settings, sft_settings
 from .table import JudgedRun, accuracy_table, judged_table, markdown_tables, terminal_tables
@@ -56,7 +58,7 @@ class Loop:
         self.console.rule(f"[bold]{name}", align="left")
         return lambda: self.seconds.append((name, time.perf_counter() - began))
 
-    def run(self) -> DemoResult:
+    def run(self) -> Report:
         options = self.options
         done = self.stage("Human ratings: film, product and tweet texts (vaderSentiment 3.3.2)")
         texts = load_rated_texts(options.cache)
@@ -124,7 +126,7 @@ class Loop:
     def _compare(
         self, texts: tuple[RatedText, ...], data: PreparedData, sft: Path,
         judges: tuple[str, str], policy: PpoResult, control: PpoResult | None,
-    ) -> DemoResult:  # fmt: skip
+    ) -> Report:  # fmt: skip
         options = self.options
         done = self.stage("The policy as a service")
         questions = [json.loads(line)["question"] for line in data.prompts_heldout.read_text().splitlines()]
@@ -147,9 +149,9 @@ class Loop:
         self._note(runs, accuracies)
         done()
         result = self._result((accuracy_table(accuracies), judged_table(runs)), questions, before, after, control)
-        for table in terminal_tables(result):
+        for table in terminal_tables(result.tables):
             self.console.print(table)
-        (options.directory / "table.md").write_text(markdown_tables(result))
+        (options.directory / "table.md").write_text(markdown_tables(result.tables))
         report = write_report(result, options.directory / "report.html")
         self.console.print(f"Curves and samples: [bold]{report}[/bold]")
         self.console.print(f"Serve the policy:   [bold]rewardplane serve policy --model {policy.checkpoint}[/bold]")
@@ -177,7 +179,7 @@ class Loop:
         before: Answered,
         after: Answered,
         control: PpoResult | None,
-    ) -> DemoResult:
+    ) -> Report:
         directory = self.options.directory
         ppo_logs = [MetricLog("PPO", directory / "ppo")]
         if control is not None:
@@ -188,18 +190,27 @@ class Loop:
             for answers in (texts_before, texts_after)
         ]
         samples = tuple(
-            Sample(q, a, b, float(x), float(y))
+            Sample(q, Judged(a, float(x)), Judged(b, float(y)))
             for q, a, b, x, y in list(zip(questions, texts_before, texts_after, *compounds, strict=True))[:12]
         )
-        return DemoResult(
+        return Report(
             title="rewardplane demo",
             summary="A language model, a reward model of people's rankings, and PPO against it over gRPC; "
             "judged by a lexicon that never saw the reward model.",
             tables=tables,
-            sft_log=MetricLog("SFT", directory / "sft"),
-            reward_log=MetricLog("reward model", directory / "reward"),
-            ppo_logs=tuple(ppo_logs),
+            sections=(
+                ("PPO", (Curves(PPO_PANELS, tuple(ppo_logs)),)),
+                (
+                    "Fine-tuning and reward model",
+                    (
+                        Curves(SFT_PANELS, (MetricLog("SFT", directory / "sft"),)),
+                        Curves(REWARD_PANELS, (MetricLog("reward model", directory / "reward"),)),
+                    ),
+                ),
+            ),
             samples=samples,
+            judge="lexicon",
+            sides=("before PPO", "after PPO"),
             configuration=tuple(self.settings),
             versions=collect_versions(),
         )

@@ -7,8 +7,8 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
+from ..report.contents import ResultTable
 from .judge import Judgement
-from .result import DemoResult, ResultTable
 from .yardsticks import PairwiseAccuracy
 
 UNKNOWN = "–"
@@ -59,10 +59,10 @@ def judged_table(runs: Sequence[JudgedRun]) -> ResultTable:
     )
 
 
-def terminal_tables(result: DemoResult) -> list[Table]:
+def terminal_tables(parts: Sequence[ResultTable]) -> list[Table]:
     """Gives the tables for rich's Console.print; cells are text, never markup."""
     tables = []
-    for part in result.tables:
+    for part in parts:
         table = Table(title=Text(part.title), box=SIMPLE, caption=Text(part.note), title_justify="left")
         for i, name in enumerate(part.columns):
             table.add_column(Text(name), justify="right" if i else "left")
@@ -72,9 +72,9 @@ def terminal_tables(result: DemoResult) -> list[Table]:
     return tables
 
 
-def markdown_tables(result: DemoResult) -> str:
+def markdown_tables(parts: Sequence[ResultTable]) -> str:
     """Gives the same tables in GitHub's Markdown, each with its title and note."""
-    return "\n".join(_markdown(table) for table in result.tables)
+    return "\n".join(_markdown(table) for table in parts)
 
 
 def _markdown(table: ResultTable) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from ..config import Section
 from ..judges import JudgeConfig
-from ..metrics import MetricsConfig
+from ..metrics.config import MetricsConfig
 from ..optim import OptimizerConfig
 
 

@@ -13,8 +13,9 @@ from typing import Any, Self
 from rewardplane.modeling.models import Loaded
 
 from ..config import ConfigError
-from ..metrics import Written
+from ..metrics.written import Written
 from ..progress import METRICS
+from ..run_record import RUN
 from .config import OutputConfig
 from .evaluate import SAMPLES
 from .learner import Learner
@@ -38,7 +39,7 @@ class Keeper:
         self.written = Written()
         self._states = config.directory / STATES
         self._checkpoints = checkpoint_directory(config.directory)
-        self._about = [config.directory / name for name in (METRICS, SAMPLES, BEST)]
+        self._about = [config.directory / name for name in (RUN, METRICS, SAMPLES, BEST)]
         self._mirror = Mirror(config.url) if config.url else None
         self._writer = Writer()
         self._best = ""  # name of the best checkpoint; of the writer's thread

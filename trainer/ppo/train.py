@@ -10,8 +10,9 @@ import torch
 
 from rewardplane.modeling.checkpoint import Manifest, read_manifest
 
-from ..metrics import RunMetrics
+from ..metrics.exporter import RunMetrics
 from ..progress import METRICS, RunLog
+from ..run_record import write_record
 from .config import PpoRunConfig
 from .evaluate import Judge
 from .run import PpoRun
@@ -46,6 +47,7 @@ def run_ppo(config: PpoRunConfig, judge: Judge | None = None) -> PpoResult:
         if run.evaluation is not None:
             run.evaluation.forget_from(run.done)
         resumed = run.done - 1 if run.done else None
+        write_record(config.output.directory, "ppo", config.updates, config)
         progress = stack.enter_context(
             RunLog(config.output.directory, config.updates, "ppo", resumed_update=resumed, metrics=metrics)
         )

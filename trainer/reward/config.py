@@ -8,7 +8,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from ..config import Section, digest_without
 from ..lora import LoraConfig
-from ..metrics import MetricsConfig
+from ..metrics.config import MetricsConfig
 from ..optim import OptimizerConfig
 from ..precision import Precision
 

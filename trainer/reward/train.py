@@ -17,11 +17,12 @@ from rewardplane.wire import TokenPair
 from ..batches import by_count, by_tokens, shuffled
 from ..data import BadData, read_demonstrations, read_ranked, to_pair
 from ..lora import low_rank
-from ..metrics import RunMetrics
+from ..metrics.exporter import RunMetrics
 from ..models import check_model_directory, choose_device, new_checkpoint_directory
 from ..optim import Optimizer
 from ..precision import Precision, autocast
 from ..progress import RunLog, pace
+from ..run_record import write_record
 from ..states import RunStates
 from ..truncation import fit
 from .config import RewardConfig
@@ -67,6 +68,7 @@ def run_reward(config: RewardConfig) -> RewardResult:
     data.encode(loaded)
     states = RunStates(config.output, config.save_every, config.numbers_digest())
     batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(data.groups, config, epoch)]
+    write_record(config.output, "reward", len(batches), config)
     with RunMetrics(config.metrics, "reward", updates=len(batches), device=str(loaded.model.device)) as metrics:
         metrics.watch(states.written)
         with low_rank(loaded.model, config.lora, head=final_linear(loaded.model), seed=config.seed):

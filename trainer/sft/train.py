@@ -19,11 +19,12 @@ from rewardplane.wire import TokenPair
 from ..batches import by_tokens, shuffled
 from ..data import Demonstration, read_demonstrations, to_pair
 from ..lora import low_rank
-from ..metrics import RunMetrics
+from ..metrics.exporter import RunMetrics
 from ..models import check_model_directory, choose_device, new_checkpoint_directory, turn_dropout_off
 from ..optim import Optimizer
 from ..precision import Precision, autocast
 from ..progress import RunLog, pace
+from ..run_record import write_record
 from ..states import RunStates
 from ..truncation import fit
 from .config import SftConfig
@@ -62,6 +63,7 @@ def run_sft(config: SftConfig) -> SftResult:
     heldout_pairs = encode_demonstrations(heldout, start.encoder, start.max_pair_tokens)
     batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(pairs, config, epoch)]
     states = RunStates(config.output, config.save_every, config.numbers_digest())
+    write_record(config.output, "sft", len(batches), config)
     device = str(start.model.device)
     with RunMetrics(config.metrics, "sft", updates=len(batches), device=device) as metrics:
         metrics.watch(states.written)

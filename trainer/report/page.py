@@ -8,7 +8,7 @@ PAGE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{{ result.title }}</title>
+<title>{{ report.title }}</title>
 <style>
 {{ style }}
 .sample { background: var(--panel); border-radius: .5rem; padding: .75rem 1rem; margin-bottom: .75rem; }
@@ -22,9 +22,9 @@ summary { cursor: pointer; }
 </head>
 <body>
 <main>
-<h1>{{ result.title }}</h1>
-<p>{{ result.summary }}</p>
-{% for table in result.tables %}
+<h1>{{ report.title }}</h1>
+<p>{{ report.summary }}</p>
+{% for table in report.tables %}
 <h2>{{ table.title }}</h2>
 <div class="wide"><table>
 <thead><tr>{% for name in table.columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
@@ -38,19 +38,21 @@ summary { cursor: pointer; }
 <p class="note">{{ table.note }}</p>
 {% endif %}
 {% endfor %}
-{% macro answer(label, compound, question, text) %}
+{% macro answer(label, question, judged) %}
 <div>
-<div class="label">{{ label }} · lexicon {{ "%+.2f" | format(compound) }}</div>
+<div class="label">{{ label }} · {{ report.judge }} {{ "%+.2f" | format(judged.points) }}</div>
 <p class="text" dir="auto"><span class="question">{{ question | printable }}</span>
-{%- if text %}{{ text | printable }}{% else %} <em>(no words)</em>{% endif %}</p>
+{%- if judged.text %}{{ judged.text | printable }}{% else %} <em>(no words)</em>{% endif %}</p>
 </div>
 {% endmacro %}
-{% if result.samples %}
+{% if report.samples %}
 <h2>Answers to held-out questions</h2>
-{% for sample in result.samples %}
+{% for sample in report.samples %}
 <div class="sample"><div class="sides">
-{{ answer("before PPO", sample.compound_before, sample.question, sample.before) }}
-{{ answer("after PPO", sample.compound_after, sample.question, sample.after) }}
+{{ answer(report.sides[0], sample.question, sample.before) }}
+{% if sample.after %}
+{{ answer(report.sides[1], sample.question, sample.after) }}
+{% endif %}
 </div></div>
 {% endfor %}
 {% endif %}
@@ -63,12 +65,12 @@ summary { cursor: pointer; }
 </div>
 {% endfor %}
 <h2>Configuration and versions</h2>
-{% for name, settings in result.configuration %}
+{% for name, settings in report.configuration %}
 <details><summary>{{ name }}</summary><pre>{{ settings | printable }}</pre></details>
 {% endfor %}
 <div class="wide"><table class="names">
 <tbody>
-{% for name, value in result.versions %}
+{% for name, value in report.versions %}
 <tr><td>{{ name }}</td><td>{{ value }}</td></tr>
 {% endfor %}
 </tbody>

@@ -1,35 +1,34 @@
 """Writes report.html: one file, no script, nothing fetched, readable in light and dark and on a phone."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
 from ..html_page import write_html
-from ..progress import METRICS, read_metrics
-from .plots import PPO_PANELS, REWARD_PANELS, SFT_PANELS, Panel, Series, panel_svg
-from .report_page import PAGE
-from .result import DemoResult, MetricLog
+from ..metric_lines import METRICS, read_metrics
+from .contents import Curves, Report
+from .page import PAGE
+from .plots import Series, panel_svg
 
 
-def write_report(result: DemoResult, path: Path) -> Path:
+def write_report(report: Report, path: Path) -> Path:
     """Reads the metric files, draws all curves, writes the page, and gives its path.
 
     Raises FileNotFoundError for a missing metrics file. A metric that no run has is left out, in silence.
     """
-    sections = [
-        ("PPO", _figures(PPO_PANELS, result.ppo_logs)),
-        (
-            "Fine-tuning and reward model",
-            _figures(SFT_PANELS, (result.sft_log,)) + _figures(REWARD_PANELS, (result.reward_log,)),
-        ),
-    ]
-    write_html(path, PAGE, result=result, sections=sections)
+    sections = [(heading, _figures(curves)) for heading, curves in report.sections]
+    write_html(path, PAGE, report=report, sections=sections)
     return path
 
 
-def _figures(panels: tuple[Panel, ...], logs: tuple[MetricLog, ...]) -> list[tuple[str, Markup]]:
-    runs = [(log.name, _series(log.directory)) for log in logs]
-    drawn = [(panel.title, panel_svg(panel, runs)) for panel in panels]
+def _figures(parts: Sequence[Curves]) -> list[tuple[str, Markup]]:
+    drawn = []
+    for part in parts:
+        runs = [(log.name, _series(log.directory)) for log in part.logs]
+        drawn += [(panel.title, panel_svg(panel, runs)) for panel in part.panels]
     return [(title, Markup(svg)) for title, svg in drawn if svg is not None]
 
 

@@ -1,0 +1,1 @@
+"""A run or a server, live in the terminal."""
