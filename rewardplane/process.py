@@ -17,6 +17,13 @@ def prepare_process() -> None:
     keep_freed_memory()
 
 
+def give_back_freed_memory() -> None:
+    """Has glibc return what is free to the kernel, once: after a model is gone."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def keep_freed_memory() -> None:
     """Has glibc keep what is freed: a training step frees its large tensors, and the next one takes them again.
 

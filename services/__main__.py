@@ -87,6 +87,9 @@ def command(
     follow_seconds: Annotated[
         float | None, flag("How often to look for a newer checkpoint, and swap to it; default: never.")
     ] = None,
+    model_control_mode: Annotated[
+        str, flag("explicit: callers may load and unload the model through KServe v2, as with a Triton. none: not.")
+    ] = "none",
     reference: Annotated[
         str | None, flag("HOST:PORT of the reference; a policy then scores kl_coef * (log pi - log pi_SFT).")
     ] = None,
@@ -107,6 +110,8 @@ def command(
     """
     if reference and role is not RoleName.policy:
         raise typer.BadParameter(f"--reference is of use to a policy, not to a {role} server")
+    if follow_seconds and model_control_mode == "explicit":
+        raise typer.BadParameter("--model-control-mode explicit and --follow-seconds exclude each other")
     given = dict(locals())
     settings = {name: given[name] for name in ServerConfig.model_fields}
     logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT)

@@ -70,6 +70,8 @@ class ServerConfig(BaseModel):
     """How long calls in flight may take to finish after SIGTERM."""
     follow_seconds: PositiveFloat | None = None
     """How often to look for a newer checkpoint in the model directory; None never looks."""
+    model_control_mode: Literal["none", "explicit"] = "none"
+    """Who says which checkpoint is loaded: this server alone, or callers (KServe v2's load and unload), too."""
     reference: str | None = None
     """HOST:PORT of the reference server; a policy's score is then kl_coef * (log pi - log pi_SFT)."""
     reference_tls_ca: Path | None = None

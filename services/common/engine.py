@@ -7,6 +7,7 @@ computed by one set of weights from end to end, also while others are swapped in
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from rewardplane.errors import Unavailable
 from rewardplane.modeling.checkpoint import BadCheckpoint
 from rewardplane.modeling.sampling import Sampling
 from rewardplane.v1 import model_service_pb2, types_pb2
 from rewardplane.wire import MalformedPair, Pair, Question, TokenPair
 
-from . import faults, validation
+from . import validation
 from .background import TokenizerThread
 from .batcher import NEVER
 from .compute import Compute
@@ -59,6 +61,7 @@ class Engine:
         self.config = config
         self.capabilities: frozenset[Capability] = role.capabilities
         self._name = name
+        self._last_version: ModelVersion | None = None
         self._reference_sums = reference_sums
         self._gate = Gate(role, registry)
         self._compute = Compute(config, registry)
@@ -67,8 +70,14 @@ class Engine:
 
     @property
     def name(self) -> str:
-        """What the model is called; the directory's name until it is loaded."""
-        return self._compute.model.version.model_name if self._compute.model else self._name
+        """What the model is called; the directory's name until it is first loaded."""
+        version = self.last_version
+        return version.model_name if version else self._name
+
+    @property
+    def last_version(self) -> ModelVersion | None:
+        """The version that answers now, or answered last; None until one is loaded."""
+        return self._compute.model.version if self._compute.model else self._last_version
 
     @property
     def ready(self) -> bool:
@@ -76,20 +85,34 @@ class Engine:
         return self._gate.loaded and not self._gate.draining
 
     @property
+    def unloaded(self) -> bool:
+        """Whether the model was withdrawn, and waits to be loaded again."""
+        return self._gate.unloaded
+
+    @property
+    def has_model(self) -> bool:
+        """Whether weights are in memory."""
+        return self._compute.model is not None
+
+    @property
     def model(self) -> ServedModel:
-        """The model that answers now. Raises Unavailable (LOADING)."""
+        """The model that answers now. Raises Unavailable (LOADING, UNLOADED)."""
         if self._compute.model is None:
-            raise faults.loading(self._name)
+            raise self.why_not_ready()
         return self._compute.model
 
+    def why_not_ready(self) -> Unavailable:
+        """What calls get while there is no model for them."""
+        return self._gate.why_not_ready(self.name)
+
     def info(self) -> model_service_pb2.ModelInfo:
-        """Raises Unavailable (LOADING)."""
+        """Raises Unavailable (LOADING, UNLOADED)."""
         implicit = self._reference_sums is not None
         kind = model_service_pb2.SCORE_KIND_IMPLICIT_REWARD if implicit else self.role.score_kind
         return describe(self.model, kind, self.config)
 
     def model_version(self) -> ModelVersion:
-        """Raises Unavailable (LOADING)."""
+        """Raises Unavailable (LOADING, UNLOADED)."""
         return self.model.version
 
     async def score(
@@ -171,7 +194,22 @@ class Engine:
     async def load(self, load: Callable[[], ServedModel]) -> None:
         """Loads the model on the compute thread, and serves it. Raises what loading raises."""
         self._compute.model = await self._compute.batcher.run_alone(load)
-        self._gate.loaded = True
+        self._gate.loaded, self._gate.unloaded = True, False
+
+    def withdraw(self) -> None:
+        """Refuses calls from now on with UNLOADED; those that are inside go on."""
+        self._gate.loaded, self._gate.unloaded = False, True
+
+    async def release(self) -> None:
+        """Waits until a withdrawn model has answered the calls that are inside, and lets go of it."""
+        await self._gate.idle()
+        self._last_version = self.last_version
+        self._compute.model = None
+        gc.collect()  # models are full of cycles
+
+    def expect(self) -> None:
+        """Refuses calls with LOADING and no longer with UNLOADED: `load` comes next."""
+        self._gate.unloaded = False
 
     def replace(self, model: ServedModel) -> None:
         """From the next batch on, this model answers; no call notices.

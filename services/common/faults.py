@@ -30,6 +30,7 @@ Fault = RewardplaneError
 
 REASONS = (
     "LOADING",
+    "UNLOADED",
     "DRAINING",
     "QUEUE_FULL",
     "DEADLINE_PASSED",
@@ -79,6 +80,20 @@ def invalid_field(field: str, what: str, *, reason: str) -> InvalidFields:
 
 def loading(model: str) -> Unavailable:
     return Unavailable(f"{model} is still being loaded", reason="LOADING", retry_after_s=2.0)
+
+
+def unloaded(model: str) -> Unavailable:
+    return Unavailable(
+        f"{model} is unloaded until somebody loads it again: ask another replica", reason="UNLOADED", retry_after_s=2.0
+    )
+
+
+def nothing_to_load(model: str, why: object) -> ServerFault:
+    return ServerFault(f"failed to load '{model}', failed to poll from model repository: {why}", reason="LOAD_FAILED")
+
+
+def load_failed(model: str, why: object) -> InvalidRequest:
+    return InvalidRequest(f"load failed for model '{model}': {why}", reason="LOAD_FAILED")
 
 
 def draining(model: str) -> Unavailable:

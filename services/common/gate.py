@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter
 
+from rewardplane.errors import Unavailable
+
 from . import faults
 from .access import current_caller
 from .callers import CallerMetrics
@@ -19,6 +21,8 @@ class Gate:
 
     def __init__(self, role: Role, registry: CollectorRegistry) -> None:
         self.loaded = False
+        self.unloaded = False
+        """A caller had the model unloaded; another may have it loaded again."""
         self.draining = False
         self._role = role
         self._active = 0
@@ -33,8 +37,8 @@ class Gate:
 
     @contextmanager
     def call(self, capability: Capability, model_name: str) -> Iterator[None]:
-        """Around a call. Raises Unavailable (LOADING, DRAINING), Unimplemented and PermissionDenied, and counts
-        every fault."""
+        """Around a call. Raises Unavailable (LOADING, UNLOADED, DRAINING), Unimplemented and PermissionDenied, and
+        counts every fault."""
         self._active += 1
         self._idle.clear()
         self.callers.count_call()
@@ -56,7 +60,17 @@ class Gate:
             raise faults.not_served(capability, self._role.name)
         current_caller().require(capability)
         if not self.loaded:
-            raise faults.loading(model_name)
+            raise self.why_not_ready(model_name)
+
+    def why_not_ready(self, model_name: str) -> Unavailable:
+        """What a call gets while the gate is closed."""
+        if self.draining:
+            return faults.draining(model_name)
+        return faults.unloaded(model_name) if self.unloaded else faults.loading(model_name)
+
+    async def idle(self) -> None:
+        """Waits until no call is inside."""
+        await self._idle.wait()
 
     async def drain(self, timeout_s: float) -> bool:
         """Refuses calls from now on, and waits for those that are inside. Says whether all of them left."""

@@ -49,6 +49,10 @@ class Health:
         if not self._ended:
             await self._set(SERVING)
 
+    async def not_serving(self) -> None:
+        """Until it is ready again; still alive."""
+        await self._set(NOT_SERVING)
+
     async def not_ready(self) -> None:
         """From now on, whatever happens; still alive."""
         self._ended = True

@@ -31,6 +31,7 @@ from .health import HEALTH_SERVICE, Health
 from .interceptors import CallInterceptor
 from .kserve import add_kserve
 from .loading import load_served
+from .model_control import ModelControl
 from .model_metrics import ModelMetrics
 from .tls import server_credentials
 
@@ -49,6 +50,8 @@ class Server:
     def __init__(self, role: str, model_dir: Path, config: ServerConfig) -> None:
         if config.reference and role != "policy":
             raise ValueError(f"a reference is given, but a {role} server has no use for one; a policy has")
+        if config.follow_seconds and config.model_control_mode == "explicit":
+            raise ValueError("either callers say when a checkpoint is loaded (model_control_mode), or follow_seconds")
         self.config = config
         self._credentials = server_credentials(config)
         self.health_port: int | None = None
@@ -85,10 +88,21 @@ class Server:
     def _add_servicers(self) -> None:
         for service in services_of(self.role):
             service.add(service.servicer(self.engine), self._grpc)
-        add_kserve(self._grpc, self.engine)
+        add_kserve(self._grpc, self.engine, self._model_control())
         self._health.add_to(self._grpc)
         names = (*self._health.names[1:], HEALTH_SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._grpc)
+
+    def _model_control(self) -> ModelControl | None:
+        if self.config.model_control_mode == "none":
+            return None
+        return ModelControl(
+            self.engine,
+            self._health,
+            find=lambda: find_checkpoint(self.model_dir),
+            serve=self._serve,
+            replace=self.replace_model,
+        )
 
     async def open(self) -> None:
         """Opens the ports; health is answered, and says NOT_SERVING. Raises OSError when a port is taken."""
@@ -122,16 +136,19 @@ class Server:
     async def load(self) -> None:
         """Loads the model, then says SERVING. Raises BadCheckpoint."""
         directory = find_checkpoint(self.model_dir)
-        started_s = time.monotonic()
-        await self.engine.load(lambda: load_served(self.role, directory, self.config))
-        self._loaded(started_s)
-        await self._health.ready()
+        await self._serve(directory)
         if self.config.follow_seconds:
             following = follow(self.model_dir, directory, self.config.follow_seconds, self.replace_model)
             self._following = asyncio.create_task(following)
         if self.config.port_file:
             ports = {"port": self.port, "metrics_port": self.metrics_port, "health_port": self.health_port}
             _write_whole(self.config.port_file, json.dumps(ports))
+
+    async def _serve(self, directory: Path) -> None:
+        started_s = time.monotonic()
+        await self.engine.load(lambda: load_served(self.role, directory, self.config))
+        self._loaded(started_s)
+        await self._health.ready()
 
     def describe(self) -> str:
         """One line for whoever started the server."""

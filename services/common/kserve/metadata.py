@@ -24,6 +24,7 @@ EXTENSIONS = (
     "logging",
 )
 """Those that work in full. Clients go by them: perf_analyzer asks for statistics only if they are listed."""
+CONTROL_EXTENSIONS = ("model_repository", "model_repository(unload_dependents)")
 
 DATA_TYPES = {
     "BYTES": model_config_pb2.TYPE_STRING,
@@ -32,9 +33,10 @@ DATA_TYPES = {
 }
 
 
-def server_metadata() -> Any:
+def server_metadata(*, explicit_control: bool) -> Any:
     """A ServerMetadataResponse."""
-    return service_pb2.ServerMetadataResponse(name=SERVER_NAME, version=version("rewardplane"), extensions=EXTENSIONS)
+    extensions = (*EXTENSIONS, *(CONTROL_EXTENSIONS if explicit_control else ()))
+    return service_pb2.ServerMetadataResponse(name=SERVER_NAME, version=version("rewardplane"), extensions=extensions)
 
 
 def model_metadata(engine: Engine) -> Any:

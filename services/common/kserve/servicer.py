@@ -15,8 +15,10 @@ from tritonclient.grpc import service_pb2
 from rewardplane.errors import RewardplaneError, Unimplemented
 
 from ..engine import Engine
-from . import metadata, repository
+from ..model_control import ModelControl
+from . import metadata
 from .inference import Caller, Inference
+from .repository import Repository
 from .settings import LogSettings, TraceSettings, is_local
 from .shared_memory import Regions, check_local
 from .signature import check_model, kserve_version, parse_version
@@ -31,8 +33,9 @@ GRPC_ERROR_HEADER = ("triton_grpc_error", "true")
 class KServeServicer:
     """All calls of `inference.GRPCInferenceService`, for one engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, control: ModelControl | None) -> None:
         self._engine = engine
+        self._repository = Repository(engine, control)
         self._regions = Regions()
         self._statistics = Statistics()
         self._inference = Inference(engine, self._regions, self._statistics)
@@ -45,7 +48,7 @@ class KServeServicer:
         return service_pb2.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: Any, context: Context) -> Any:
-        return service_pb2.ServerReadyResponse(ready=self._engine.ready)
+        return service_pb2.ServerReadyResponse(ready=self._repository.server_is_ready)
 
     async def ModelReady(self, request: Any, context: Context) -> Any:
         """An unknown model or version is not ready; that is no error."""
@@ -58,7 +61,7 @@ class KServeServicer:
         return service_pb2.ModelReadyResponse(ready=ready)
 
     async def ServerMetadata(self, request: Any, context: Context) -> Any:
-        return metadata.server_metadata()
+        return metadata.server_metadata(explicit_control=self._repository.explicit)
 
     async def ModelMetadata(self, request: Any, context: Context) -> Any:
         check_model(self._engine, request.name, request.version)
@@ -88,18 +91,18 @@ class KServeServicer:
     # The model repository.
 
     async def RepositoryIndex(self, request: Any, context: Context) -> Any:
-        return repository.index(request, self._engine)
+        return self._repository.index(request)
 
     async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:
-        repository.refuse(request, self._engine)
+        return await self._repository.load(request)
 
     async def RepositoryModelUnload(self, request: Any, context: Context) -> Any:
-        repository.refuse(request, self._engine)
+        return await self._repository.unload(request)
 
     # Settings.
 
     async def TraceSetting(self, request: Any, context: Context) -> Any:
-        return self._trace.update(request, self._engine.name)
+        return self._trace.update(request, "" if self._engine.unloaded else self._engine.name)
 
     async def LogSettings(self, request: Any, context: Context) -> Any:
         return self._log.update(request, peer_is_local=is_local(context.peer()))

@@ -6,7 +6,7 @@ import re
 
 import grpc
 
-from rewardplane.errors import InvalidRequest, RewardplaneError
+from rewardplane.errors import InvalidRequest, RewardplaneError, Unavailable
 from rewardplane.v1 import types_pb2
 
 from ..engine import Engine
@@ -73,15 +73,28 @@ def unknown_version(name: str, version: object) -> RewardplaneError:
 
 
 def check_model(engine: Engine, name: str, version: str) -> str:
-    """Gives the served version. Raises NOT_FOUND when another model or version is asked for, and Unavailable while
-    the model loads."""
+    """Gives the served version. Raises NOT_FOUND when another model or version is asked for, Unavailable while the
+    model loads, and when it is unloaded either, as Triton does."""
     if name != engine.name:
         raise unknown_model(name)
+    if engine.unloaded:
+        raise _unloaded(engine, parse_version(version))
     served = kserve_version(engine.model_version())
     wanted = parse_version(version)
     if wanted is not None and str(wanted) != served:
         raise unknown_version(name, wanted)
     return served
+
+
+def _unloaded(engine: Engine, wanted: int | None) -> RewardplaneError:
+    if wanted is None:
+        return _not_found(f"Request for unknown model: '{engine.name}' has no available versions", reason="UNLOADED")
+    assert engine.last_version, "what was unloaded was loaded before"
+    if str(wanted) != kserve_version(engine.last_version):
+        return unknown_version(engine.name, wanted)
+    return Unavailable(
+        f"Request for unknown model: '{engine.name}' version {wanted} is not at ready state", reason="UNLOADED"
+    )
 
 
 def _not_found(message: str, *, reason: str) -> RewardplaneError:

@@ -101,6 +101,11 @@ class Statistics:
         and Unavailable while the model loads."""
         if request.name and request.name != engine.name:
             raise InvalidRequest(f"requested model '{request.name}' is not available", reason="UNKNOWN_MODEL")
+        if engine.unloaded:
+            self._counts.clear()  # a model that is loaded again counts from 0
+            if request.name:
+                raise InvalidRequest(f"requested model '{request.name}' is not available", reason="UNKNOWN_MODEL")
+            return service_pb2.ModelStatisticsResponse()
         version = kserve_version(engine.model_version())
         wanted = parse_version(request.version)
         if wanted is not None and str(wanted) != version:
