@@ -1,7 +1,7 @@
-"""The batcher: calls of all callers join one queue, and one compute thread takes batches from it.
+"""The batcher: calls of all callers join one queue, and the compute threads take batches from it.
 
-The thread takes the next batch itself, the moment it has finished the last one: it never waits while there
-is work, and never for company. Jobs that are no batch of pairs (loading, sampling) run on the same thread;
+A thread takes the next batch itself, the moment it has finished the last one: it never waits while there
+is work, and never for company. Jobs that are no batch of pairs (loading, sampling) run on the same threads;
 when both wait, they take turns.
 """
 
@@ -36,15 +36,15 @@ T = TypeVar("T")
 RETRY_S = (0.05, 30.0)
 """The least and the most that a refused caller is told to wait."""
 STOP_S = 5.0
-"""How long to wait for the batch, or the loading, that the compute thread is at when the process ends."""
+"""How long to wait for the batches, or the loading, that the compute threads are at when the process ends."""
 NEVER = float("inf")
 
 RunBatch = Callable[[Sequence[Entry]], tuple[Sequence[Any], RowTokens]]
-"""Gives a result or a Fault for each entry, in their order. Runs on the compute thread."""
+"""Gives a result or a Fault for each entry, in their order. Runs on a compute thread."""
 
 
 class Batcher:
-    """One queue, one compute thread. Made on the event loop that calls it."""
+    """One queue, and the threads that empty it. Made on the event loop that calls it."""
 
     def __init__(
         self,
@@ -53,14 +53,17 @@ class Batcher:
         max_batch_tokens: int,
         max_queue_tokens: int,
         threads: int,
+        parallel: int = 1,
         share: Share,
         registry: CollectorRegistry,
     ) -> None:
+        """`parallel` batches are computed side by side, with `threads` CPU threads each."""
         self.max_batch_tokens = max_batch_tokens
         self.max_queue_tokens = max_queue_tokens
         self._metrics = BatchMetrics(registry, max_queue_tokens)
         self._run_batch = run_batch
         self._threads = threads
+        self._parallel = parallel
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()  # guards the five below
         self._pairs = PairQueue(share)
@@ -68,8 +71,9 @@ class Batcher:
         self._job_tokens = 0
         self._stopping = False
         self._tokens_per_s = 0.0
-        self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
-        self._thread.start()
+        self._workers = [threading.Thread(target=self._work, name=f"compute-{i}", daemon=True) for i in range(parallel)]
+        for worker in self._workers:
+            worker.start()
 
     async def submit(
         self,
@@ -108,7 +112,7 @@ class Batcher:
     async def run_alone(
         self, run: Callable[[], T], *, tokens: int = 0, expires_at_s: float = NEVER, admitted: bool = False
     ) -> T:
-        """Runs something on the compute thread, between two batches. Raises what it and `submit` raise."""
+        """Runs something on a compute thread, between two batches. Raises what it and `submit` raise."""
         job: Job[T] = Job(run, self._loop.create_future(), tokens, expires_at_s)
         with self._changed:
             if tokens and not admitted:
@@ -127,11 +131,13 @@ class Batcher:
             self._admit(tokens)
 
     def stop(self) -> None:
-        """Ends the compute thread after the batch that it is at; what waits is not answered. Blocks."""
+        """Ends the compute threads after the batches that they are at; what waits is not answered. Blocks."""
         with self._changed:
             self._stopping = True
-            self._changed.notify()
-        self._thread.join(STOP_S)
+            self._changed.notify_all()
+        end_s = time.monotonic() + STOP_S
+        for worker in self._workers:
+            worker.join(max(0.0, end_s - time.monotonic()))
 
     @property
     def queued_tokens(self) -> int:
@@ -167,7 +173,7 @@ class Batcher:
         self._metrics.queue_pairs.set(len(self._pairs))
         self._changed.notify()
 
-    # Below: on the compute thread.
+    # Below: on the compute threads.
 
     def _work(self) -> None:
         # OpenMP counts threads per calling thread, so this must be said here.
@@ -224,7 +230,7 @@ class Batcher:
         else:
             seconds = time.monotonic() - started_s
             self._metrics.observe_batch(batch, tokens, started_s, seconds)
-            rate = (tokens.computed + tokens.shared) / max(seconds, 1e-6)
+            rate = self._parallel * (tokens.computed + tokens.shared) / max(seconds, 1e-6)
             self._tokens_per_s += (rate - self._tokens_per_s) * (0.2 if self._tokens_per_s else 1.0)
         self._deliver(batch, results)
 

@@ -37,11 +37,13 @@ class Compute:
             registry=registry,
         )
         self._memory = MemoryGuard(registry)
+        parallel, threads = config.compute_threads(available_cores())
         self.batcher = Batcher(
             self._run_batch,
             max_batch_tokens=config.batch_tokens,
             max_queue_tokens=config.queue_tokens,
-            threads=config.threads or available_cores(),
+            threads=threads,
+            parallel=parallel,
             share=config.share,
             registry=registry,
         )
@@ -98,13 +100,14 @@ class Compute:
         assert self.model is not None, "the engine lets nothing in before the model is loaded"
         return self.model
 
-    # Below: on the compute thread.
+    # Below: on the compute threads.
 
     def _run_batch(self, batch: Sequence[Entry]) -> tuple[list[object], RowTokens]:
         model = self._now()
 
         def forward(part: Sequence[Entry]) -> tuple[list[Floats], RowTokens]:
-            return model.forward([entry.pair for entry in part], part[0].temperature, share=self._share)
+            with model.turn:
+                return model.forward([entry.pair for entry in part], part[0].temperature, share=self._share)
 
         outputs, tokens = self._memory.forward(forward, batch)
         results: list[object] = []
@@ -122,6 +125,7 @@ class Compute:
         model = self._now()
         assert isinstance(model, Sampler)
         sample = model.sample
-        answers = self._memory.alone(lambda: sample(block.questions, block.answers_per_question, block.sampling))
+        with model.turn:
+            answers = self._memory.alone(lambda: sample(block.questions, block.answers_per_question, block.sampling))
         questions = [q for q in block.questions for _ in range(block.answers_per_question)]
         return [TokenPair(q, a) for q, a in zip(questions, answers, strict=True)], model

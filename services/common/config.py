@@ -47,7 +47,10 @@ class ServerConfig(BaseModel):
     """Compute type. bfloat16 is about twice as fast; scores then move by 2e-3 to 7e-3 with the batch."""
     device: Literal["cpu", "cuda"] = "cpu"
     threads: PositiveInt | None = None
-    """CPU threads of one forward pass; None is every core that the process may use."""
+    """CPU threads that compute; None is every core that the process may use."""
+    parallel_batches: PositiveInt | None = None
+    """Forward passes at a time, which share the threads; None is 2 on CPU and 1 on CUDA. Small operations do not gain
+    from a second thread, but two batches do."""
 
     max_pair_tokens: PositiveInt | None = None
     """The most tokens of question plus answer; never more than the model's positions allow, which None is."""
@@ -82,6 +85,12 @@ class ServerConfig(BaseModel):
     """Holds the bearer token for the reference."""
     kl_coef: PositiveFloat = 1.0
     """beta of the implicit reward."""
+
+    def compute_threads(self, cores: int) -> tuple[int, int]:
+        """(batches side by side, CPU threads of each), on a machine of so many cores."""
+        threads = self.threads or cores
+        parallel = self.parallel_batches or (1 if self.device == "cuda" else min(2, threads))
+        return parallel, max(1, threads // parallel)
 
     @property
     def batch_tokens(self) -> int:

@@ -1,12 +1,14 @@
-"""One loaded checkpoint as the compute thread sees it: batches of token pairs in, float32 arrays out."""
+"""One loaded checkpoint as the compute threads see it: batches of token pairs in, float32 arrays out."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import ClassVar
+from threading import Lock
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,13 @@ from rewardplane.v1 import types_pb2
 from rewardplane.wire import TokenPair
 
 Floats = NDArray[np.float32]
+
+
+def remembers_lengths(config: Any) -> bool:
+    """Whether the model keeps rotary frequencies that it changes with the longest sequence it sees."""
+    layers = getattr(config, "rope_parameters", None) or {}
+    kinds = [layers, *(value for value in layers.values() if isinstance(value, dict))]
+    return any(kind.get("rope_type") in ("dynamic", "longrope") for kind in kinds)
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class RowTokens:
 
 
 class ServedModel(ABC):
-    """A checkpoint that is served. Everything but the constructor runs on the compute thread."""
+    """A checkpoint that is served. Everything but the constructor runs on compute threads."""
 
     output_name: ClassVar[str]
     """What `forward` gives, in the words of an error message."""
@@ -44,6 +53,8 @@ class ServedModel(ABC):
     def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
         self.loaded_at_s = time.time()
+        self.turn: AbstractContextManager[object] = Lock() if remembers_lengths(loaded.model.config) else nullcontext()
+        """To be held around a forward pass, where batches run side by side."""
         manifest = loaded.manifest
         self.version = types_pb2.ModelVersion(
             model_name=manifest.model_name,
