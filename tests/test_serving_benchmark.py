@@ -98,7 +98,7 @@ async def test_load_asks_whole_blocks_and_nothing_twice(tmp_path: Path) -> None:
         server.process.stop()
 
 
-def test_ratios_are_medians_of_rounds_and_what_is_missing_is_named() -> None:
+def test_ratios_are_medians_of_rounds_and_what_is_missing_is_named(tmp_path: Path) -> None:
     findings = Findings()
     for mine, theirs in ((10.0, 20.0), (30.0, 40.0), (9.0, 10.0)):
         findings.add(MANY, OURS, {"CPU ms/pair": mine, "pairs/s": 3.0, "p50 ms": 10.0, "p99 ms": 12.5})
@@ -109,3 +109,8 @@ def test_ratios_are_medians_of_rounds_and_what_is_missing_is_named() -> None:
     assert held["fp32, 64 callers: pairs a second, ours / vLLM"] == (1.5, True)
     assert held["64 callers: p99 / p50"] == (1.25, True)
     assert "fp32, 64 callers: CPU a pair, ours / Triton, padded" in unmeasured
+    findings.missing["bf16"] = "no such instructions"
+    findings.write(tmp_path / "figures.json")
+    again = Findings.read(tmp_path / "figures.json")
+    assert (again.figures, again.missing) == (findings.figures, findings.missing)
+    assert not Findings.read(tmp_path / "none.json").figures

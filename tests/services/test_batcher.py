@@ -207,6 +207,33 @@ async def hold(device: Device, batcher: Batcher) -> asyncio.Task[list[Any]]:
     return task
 
 
+async def test_two_batches_run_side_by_side_and_a_third_waits() -> None:
+    meeting, at_work = threading.Barrier(2), threading.Semaphore(2)
+
+    def run(batch: Sequence[Entry]) -> tuple[list[Any], RowTokens]:
+        assert at_work.acquire(blocking=False), "three at a time"
+        meeting.wait(10)  # breaks unless two are here
+        at_work.release()
+        return [int(e.pair.answer_ids[0]) for e in batch], RowTokens(20, 0, 0)
+
+    device = Device()
+    device.run = run  # type: ignore[method-assign]
+    async with batching(device, max_batch_tokens=20, parallel=2) as (batcher, registry):
+        pairs = [pair([i] * 19, [i]) for i in range(6)]  # a batch each
+        assert await batcher.submit(pairs) == list(range(6))
+        assert registry.get_sample_value("rewardplane_parallel_batches") == 2
+
+
+async def test_a_job_does_not_stop_the_other_thread() -> None:
+    go = threading.Event()
+    async with batching(Device(), parallel=2) as (batcher, _):
+        job = asyncio.create_task(batcher.run_alone(lambda: go.wait(10)))
+        await asyncio.sleep(0)
+        assert await batcher.submit([pair([1], [2])]) == [2]
+        go.set()
+        assert await job
+
+
 async def test_results_come_back_in_the_order_of_the_request() -> None:
     async with batching(Device(), max_batch_tokens=20) as (batcher, _):
         pairs = [pair([i % 4] * 8, [i]) for i in range(40)]

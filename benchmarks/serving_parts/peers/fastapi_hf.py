@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 
-import torch
 import uvicorn
 from fastapi import FastAPI, Request
 from padded_reward import PaddedReward
@@ -29,6 +28,5 @@ async def score(request: Request) -> dict[str, list[float]]:
 
 if __name__ == "__main__":
     directory, port = sys.argv[1:]
-    torch.set_num_threads(1)
     model = PaddedReward(directory)
     uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning", access_log=False)

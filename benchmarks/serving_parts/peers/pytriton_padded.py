@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from padded_reward import PaddedReward
 from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
@@ -22,7 +21,6 @@ QUEUE_DELAY_US = 2000
 
 def main() -> None:
     directory, port = sys.argv[1:]
-    torch.set_num_threads(1)
     model = PaddedReward(directory)
 
     @batch
