@@ -67,6 +67,13 @@ def test_a_row_has_the_same_bits_alone_in_any_batch_and_with_two_threads() -> No
         torch.set_num_threads(threads)
 
 
+def test_inference_has_the_bits_of_training() -> None:
+    x, weight, bias = tensors(100)
+    with torch.inference_mode():
+        served = linear(x, weight, bias)
+    assert torch.equal(served, linear(x, weight, bias).detach())
+
+
 def sgd(layer: nn.Linear, **options: bool) -> None:
     layer.weight.grad = torch.ones_like(layer.weight)
     torch.optim.SGD([layer.weight], lr=1.0, **options).step()

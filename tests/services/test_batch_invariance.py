@@ -36,7 +36,7 @@ def encode(pairs: list[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
 def test_alone_shuffled_among_siblings_and_as_ids(tmp_path: Path, family: str) -> None:
     # pad == eos is what many chat models have: a score found by `id == pad` would be another token's.
     save_tiny(tmp_path / family, "reward", family, seed=5, pad_token_id=1)
-    pairs = draw(seed=6, questions=8, answers=4)
+    pairs = draw(seed=6, questions=16, answers=4)
     ids = encode(pairs)
     expected = np.array(peer_score(tmp_path / family, ids))
     assert expected.std() > 0.02  # so that 1e-5 means something
