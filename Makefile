@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := .venv-deploy
+# Two processes, each with whole files: two cores are what the suite is meant for.
+TWO := -n 2 --dist loadfile
 EXTRAS := serve,train,demo,k8s,dev
 PROTOS := $(wildcard proto/rewardplane/v1/*.proto)
 
@@ -13,11 +15,11 @@ demo: $(READY)
 	$(BIN)/rewardplane demo $(DEMO)
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not gpu and not cluster" --ignore tests/deploy $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(TWO) -m "not slow and not gpu and not cluster" --ignore tests/deploy $(TESTS)
 
 # The manifests, the launcher and the pods' entrypoint.
 test-deploy: $(READY) $(TOOLS)/.ready
-	PATH="$$PATH:$(CURDIR)/$(TOOLS)/bin" OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not gpu and not cluster" tests/deploy
+	PATH="$$PATH:$(CURDIR)/$(TOOLS)/bin" OMP_NUM_THREADS=1 $(BIN)/pytest $(TWO) -m "not slow and not gpu and not cluster" tests/deploy
 
 drill: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --timeout 900 $(TESTS)
