@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TOOLS := .venv-deploy
 # Two processes, each with whole files: two cores are what the suite is meant for.
 TWO := -n 2 --dist loadfile
-EXTRAS := serve,train,demo,k8s,dev
+EXTRAS := serve,train,demo,k8s,label,dev
 PROTOS := $(wildcard proto/rewardplane/v1/*.proto)
 
 .PHONY: demo test test-deploy drill lint format proto bench clean

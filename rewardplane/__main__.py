@@ -31,6 +31,7 @@ _SHIPPED = {
     "eval": ("train", "measure a reward model on ranked answers"),
     "fetch": ("train", "copy a checkpoint from a URL, verified by its digest"),
     "round": ("serve,train,demo", "one turn of the loop: sample, rank, train again"),
+    "label": ("label", "a page on which people rank answers"),
     "pod": ("train", "`train` as the process of a Kubernetes pod, with its exit codes"),
     "job": ("k8s", "training jobs in a Kubernetes cluster"),
     "promote": ("k8s", "serve another checkpoint as the policy of a cluster"),

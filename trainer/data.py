@@ -41,7 +41,7 @@ def read_ranked(path: Path | str, skipped: list[str] | None = None) -> list[Rank
     {"question", "answers": [...], "ranks": [0 is best, null is unknown]}
     {"question", "answers": [...], "ratings": [higher is better, null is unknown]}
     {"question", "chosen", "rejected"}; without a question, chosen and rejected are conversations
-    Open Assistant's message trees; Label Studio's JSON export of Ranker and Pairwise tasks
+    Open Assistant's message trees; Label Studio's JSON export of Ranker and Pairwise tasks; Argilla's records
 
     Where a list `skipped` is given, it gets the complaints about bad rows, and these are left out.
     """

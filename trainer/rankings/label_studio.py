@@ -6,6 +6,7 @@ Formats: labelstud.io/tags/ranker, labelstud.io/tags/pairwise, labelstud.io/guid
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from .ranked import RankedAnswers
 
 UNSORTED = "_"
 """The Ranker's name for items that were left in the list; whether they are worse nobody said."""
+
+PLACE = re.compile(r"place-([1-9][0-9]*)")
+"""Buckets of these names are places, the first the best, and what shares one ties."""
 
 PAIR_KEYS = (("answer1", "answer2"), ("text1", "text2"))
 """Data keys of the two answers in Label Studio's own templates, left and right."""
@@ -46,37 +50,55 @@ def _ranking(data: Row, result: Row) -> RankedAnswers | None:
         return None
     if result["type"] == "pairwise":
         return _of_two(data, str(result.get("to_name", "")), field(value, "selected"))
-    order = _order(field(value, "ranker"))
-    return _of_items(data, order) if order else None
+    places = places_of(value)
+    return _of_items(data, places) if places else None
 
 
-def _order(ranker: Any) -> list[Any]:
-    """Ids of the ranked items, best first: a list, or the one bucket that the items were sorted into."""
+def places_of(value: Row) -> list[list[Any]]:
+    """Ids of the items at each place of a Ranker's result, best first. Raises BadData.
+
+    It is a list, or has one bucket that the items were sorted into, or buckets that are places.
+    """
+    ranker = field(value, "ranker")
     if not isinstance(ranker, dict):
-        return listed(ranker, "value.ranker")
-    buckets = [name for name in ranker if name != UNSORTED]
+        return [[item] for item in listed(ranker, "value.ranker")]
+    buckets = {name: listed(ids, f"value.ranker.{name}") for name, ids in ranker.items() if name != UNSORTED}
+    numbers = {name: int(match[1]) for name in buckets if (match := PLACE.fullmatch(name))}
+    if len(numbers) == len(buckets):
+        return [buckets[name] for name in sorted(buckets, key=lambda name: numbers[name]) if buckets[name]]
     if len(buckets) > 1:
-        raise BadData(f"value.ranker has the buckets {', '.join(buckets)}; which is better is not said: use one")
-    return listed(ranker[buckets[0]], f"value.ranker.{buckets[0]}") if buckets else []
+        told = f"value.ranker has the buckets {', '.join(buckets)}"
+        raise BadData(f"{told}; which is better is not said: use one, or place-1, place-2, ...")
+    return [[item] for ids in buckets.values() for item in ids]
 
 
-def _of_items(data: Row, order: Sequence[Any]) -> RankedAnswers:
+def _of_items(data: Row, places: Sequence[Sequence[Any]]) -> RankedAnswers:
+    key, texts = texts_of(data)
+    order = [item for place in places for item in place]
+    unknown = [item for item in order if not isinstance(item, str | int) or item not in texts]
+    if unknown or len(set(order)) != len(order):
+        raise BadData(f"value.ranker is no order of the ids in data.{key}: {kind(order)}")
+    if len(texts) < 2:
+        raise BadData(f"data.{key} has {len(texts)} items; a ranking needs 2 or more")
+    rank = {item: number for number, place in enumerate(places) for item in place}
+    return RankedAnswers(question_of(data), tuple(texts.values()), tuple(rank.get(item) for item in texts))
+
+
+def texts_of(data: Row) -> tuple[str, dict[Any, str]]:
+    """The key of a task's one list of items, and their texts by id. Raises BadData."""
     lists = [key for key, value in data.items() if _are_items(value)]
     if len(lists) != 1:
         raise BadData(f'data has {len(lists)} lists of {{"id", "body"}}; one is wanted')
-    given = data[lists[0]]
-    ids = [item["id"] for item in given]
-    unknown = [i for i in order if i not in ids]
-    if unknown or len(set(map(str, order))) != len(order):
-        raise BadData(f"value.ranker is no order of the ids in data.{lists[0]}: {kind(list(order))}")
-    texts = tuple(_body(item, f"data.{lists[0]}[{i}]") for i, item in enumerate(given))
-    if len(texts) < 2:
-        raise BadData(f"data.{lists[0]} has {len(texts)} items; a ranking needs 2 or more")
-    return RankedAnswers(question_of(data), texts, tuple(order.index(i) if i in order else None for i in ids))
+    key = lists[0]
+    texts = {item["id"]: _body(item, f"data.{key}[{i}]") for i, item in enumerate(data[key])}
+    if len(texts) < len(data[key]):
+        raise BadData(f"data.{key} has one id twice")
+    return key, texts
 
 
 def _are_items(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) and "id" in item for item in value)
+    each = value if isinstance(value, list) else []
+    return bool(each) and all(isinstance(item, dict) and isinstance(item.get("id"), str | int) for item in each)
 
 
 def _body(item: Row, name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..conversation import question_of
 from ..jsonl import BadData, Row, field, filled_text, items, kind
+from .argilla import is_record, rankings_of_record
 from .label_studio import is_task, rankings_of_task
 from .oasst import is_tree, rankings_of_tree
 from .pairs import ranking_of_pair
@@ -16,11 +17,13 @@ from .ranked import Rank, RankedAnswers
 
 
 def rankings_of(row: Row) -> list[RankedAnswers]:
-    """Reads a row of any form; trees and exported tasks give any number of rankings. Raises BadData."""
+    """Reads a row of any form; trees, exported tasks and records give any number of rankings. Raises BadData."""
     if is_tree(row):
         rankings = rankings_of_tree(row)
     elif is_task(row):
         rankings = rankings_of_task(row)
+    elif is_record(row):
+        rankings = rankings_of_record(row)
     else:
         rankings = [_ranking(row)]
     labels = {key: row[key] for key in ("source", "split") if isinstance(row.get(key), str)}
