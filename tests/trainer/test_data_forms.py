@@ -1,4 +1,4 @@
-"""The forms in which people keep rankings: TRL's, HH's, Open Assistant's, Label Studio's."""
+"""The forms in which people keep rankings: TRL's, HH's, Open Assistant's, Label Studio's, Argilla's."""
 
 import json
 from pathlib import Path
@@ -200,3 +200,55 @@ def test_tasks_that_say_no_order_are_refused(tmp_path: Path, row: object, told: 
     message = complaint(tmp_path, row)
     assert message.startswith(f"{tmp_path}/rows.jsonl:1: ")
     assert told in message
+
+
+def record(*responses: Any, **fields: str) -> dict[str, Any]:
+    return {"id": "1", "fields": fields, "responses": {"ranking": list(responses)}}
+
+
+def ranked(status: str | None = None, **ranks: int) -> dict[str, Any]:
+    value = [{"value": name, "rank": rank} for name, rank in ranks.items()]
+    return {"value": value, "user_id": f"user {ranks}", **({"status": status} if status else {})}
+
+
+def test_every_submitted_response_of_an_argilla_record_is_a_ranking(tmp_path: Path) -> None:
+    fields = {"response_1": "a", "response_2": "b", "response_3": "c"}
+    responses = [
+        ranked(response_1=2, response_2=1, response_3=2),
+        ranked("submitted", response_3=1, response_1=4),
+        ranked("draft", response_1=1, response_2=2),
+        ranked("discarded", response_1=2, response_2=1),
+    ]
+    found = read(
+        tmp_path, record(*responses, input="Q", **fields), record(responses[0], prompt="Q", note="n", **fields)
+    )
+    assert [(row.question, row.answers, row.ranks) for row in found] == [
+        ("Q", ("a", "b", "c"), (1, 0, 1)),
+        ("Q", ("a", "b", "c"), (1, None, 0)),
+        ("Q", ("a", "b", "c"), (1, 0, 1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (record(ranked(a=1, z=2), prompt="Q", a="A", b="B"), "the ranking names z, which is no field"),
+        (record(ranked(a=1, b=2), one="Q", two="Q", a="A", b="B"), "has no question"),
+        (record({"value": ["a", "b"], "user_id": "u"}, prompt="Q", a="A", b="B"), "names fields without their ranks"),
+        (record(ranked(a=1, b="x"), prompt="Q", a="A", b="B"), 'a rank is "x"'),  # type: ignore[arg-type]
+        (record(ranked(a=1, b=2), prompt="Q", a="A", b=""), "fields.b is empty"),
+        ({"fields": {"prompt": "Q"}, "responses": [3]}, "a response is 3"),
+    ],
+)
+def test_an_argilla_record_that_is_none_is_named(tmp_path: Path, row: dict[str, Any], told: str) -> None:
+    assert told in complaint(tmp_path, row)
+
+
+def test_places_of_a_label_studio_ranker_hold_ties(tmp_path: Path) -> None:
+    places = {"_": [3], "place-2": ["one"], "place-1": [], "place-10": ["two"]}
+    (found,) = read(tmp_path, task(ranker(places), items=ITEMS))
+    assert found.ranks == (0, 1, None)
+    (found,) = read(tmp_path, task(ranker({"place-1": ["two", "one"], "place-2": [3]}), items=ITEMS))
+    assert found.ranks == (0, 0, 1)
+    twice = [{"id": "one", "body": "A"}, {"id": "one", "body": "B"}]
+    assert "has one id twice" in complaint(tmp_path, task(ranker({"rank": ["one"]}), items=twice))

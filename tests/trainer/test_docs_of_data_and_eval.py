@@ -1,4 +1,4 @@
-"""docs/data.md and docs/evaluation.md: every flag and key is there, and every example row is read."""
+"""docs/data.md, evaluation.md and labelling.md: every flag and key is there, and every example row is read."""
 
 import re
 from dataclasses import fields
@@ -9,12 +9,15 @@ from rewardplane.trainer.data import read_ranked
 from rewardplane.trainer.datacheck.command import app as data
 from rewardplane.trainer.evaluation.command import app as evaluation
 from rewardplane.trainer.evaluation.report import RewardReport
+from rewardplane.trainer.labelling.command import app as labelling
 from typer.main import get_command
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize(("page", "app"), [("data.md", data), ("evaluation.md", evaluation)])
+@pytest.mark.parametrize(
+    ("page", "app"), [("data.md", data), ("evaluation.md", evaluation), ("labelling.md", labelling)]
+)
 def test_every_flag_is_documented(page: str, app: object) -> None:
     commands = get_command(app).commands.values()  # type: ignore[arg-type, attr-defined]
     flags = [o for c in commands for p in c.params for o in p.opts if o.startswith("--")]

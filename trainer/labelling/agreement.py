@@ -35,7 +35,8 @@ def mid_ranks(
 ) -> Table:  # [M, K]  1..K; those that tie share the mean of their places
     better = (ranks[:, :, None] > ranks[:, None, :]).sum(axis=2)
     equal = (ranks[:, :, None] == ranks[:, None, :]).sum(axis=2)
-    return better + (equal + 1) / 2
+    places: Table = better + (equal + 1) / 2
+    return places
 
 
 def mean_kendall_w(items: Sequence[Sequence[Ranks]]) -> Estimate | None:

@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
-from typer.core import TyperGroup
 
 from ..jsonl import BadData
 from .access import ACCESS, Access, grant, links, read_access
@@ -24,17 +22,11 @@ SOLE_RANKER = "me"
 """Who ranks where no name was ever given."""
 
 
-class _DirectoryFirst(TyperGroup):
-    """`rewardplane label DIRECTORY` serves: what is no command's name is a directory."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        known = args[0] in self.list_commands(ctx)
-        return super().resolve_command(ctx, args if known else ["serve", *args])
-
-
-app = typer.Typer(cls=_DirectoryFirst, add_completion=False, no_args_is_help=True, help="Ranking by people.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Ranking by people. `rewardplane label DIRECTORY` is `rewardplane label serve DIRECTORY`.",
+)
 
 Directory = Annotated[Path, typer.Argument(help="Holds items.jsonl; gets labels.sqlite and access.json.")]
 Rankers = Annotated[
@@ -46,15 +38,17 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")
 
 def main(argv: list[str]) -> int:
     """Gives the exit status: 0 when all went well, 1 for bad items or rankings, 2 for wrong flags."""
+    commands = {command.name for command in app.registered_commands}
+    words = argv if not argv or argv[0] in {*commands, "--help"} else ["serve", *argv]
     try:
-        app(args=argv, prog_name="rewardplane label")
+        app(args=words, prog_name="rewardplane label")
     except SystemExit as end:
         return int(end.code or 0)
     return 0
 
 
-@app.command()
-def serve(
+@app.command(name="serve")
+def serve_command(
     directory: Directory,
     port: Port = 8000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

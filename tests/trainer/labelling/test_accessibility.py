@@ -97,6 +97,9 @@ def test_axe_finds_nothing_on_the_ranking_page(browser: Any, server: LabelProces
 
 
 def test_axe_finds_nothing_on_the_owners_page_nor_beside_an_error(browser: Any, server: LabelProcess, axe: str) -> None:
+    for ranker in ("ann", "bo"):  # so that there is agreement to be shown
+        opened(browser, server.link(ranker), "main > div:not([hidden])")
+        press(browser, *"1234", "s", *"12", "s")
     opened(browser, server.link(), "#overview")
     assert violations(browser, axe) == []
     opened(browser, f"{server.url}/#wrong", "#trouble")

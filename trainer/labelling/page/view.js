@@ -51,7 +51,7 @@ export class View {
   ladder(state) {
     const parts = [gap(0, state.places.length === 0)];
     state.places.forEach((answers, place) => {
-      const title = element("h3", {textContent: answers.length > 1 ? `${ordinal(place)}, a tie` : ordinal(place), id: `place-${place}`});
+      const title = element("h3", {textContent: answers.length > 1 ? `${ordinal(place)}, tied` : ordinal(place), id: `place-${place}`});
       const list = element("ul", {className: "answers stack"}, ...answers.map((answer) => this.cards[answer]));
       list.dataset.place = place;
       list.setAttribute("aria-labelledby", title.id);
