@@ -51,3 +51,10 @@ def test_star_import_and_dir_offer_every_public_name():
 
 def test_an_unknown_name_is_an_attribute_error():
     assert run("import rewardplane; assert not hasattr(rewardplane, 'Nothing')") == ""
+
+
+def test_the_ranking_page_is_served_without_torch():
+    code = "import rewardplane.trainer.labelling.app, rewardplane.trainer.labelling.command, sys"
+    loaded = run(code + "; sys.stdout.write(' '.join(sys.modules))").split()
+    assert "starlette" in loaded
+    assert not [name for name in ("torch", "transformers", "pyarrow", "fsspec") if name in loaded]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from .round_trip import Form, export, import_rankings
 from .store import STORE, LabelStore
 
 FAILED = 1
+ROUND = "round.json"
 SOLE_RANKER = "me"
 """Who ranks where no name was ever given."""
 
@@ -53,20 +55,23 @@ def serve_command(
     port: Port = 8000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     rankers: Rankers = None,
-    per_item: Annotated[int, typer.Option(min=1, help="People who rank each item.")] = 1,
+    per_item: Annotated[
+        int | None, typer.Option(min=1, help="People who rank each item; default: as the round has it, else 1.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the orders in which items and answers are shown.")] = 0,
     url: Url = None,
 ) -> None:
     """Serves the ranking page and prints a link for everybody."""
     from .server import listening_socket, run
 
-    with _explained(), LabelStore(directory / STORE, read_items(directory), per_item=per_item, seed=seed) as store:
+    people = per_item or _people_of_round(directory)
+    with _explained(), LabelStore(directory / STORE, read_items(directory), per_item=people, seed=seed) as store:
         access = grant(directory, rankers or ())
         access = access if access.rankers else grant(directory, [SOLE_RANKER])
         listening = listening_socket(host, port)
         reached = url or f"http://{_written(host)}:{listening.getsockname()[1]}"
         _warn_of_network(host)
-        typer.echo(f"{len(store.items)} items, {per_item} people each: {reached}")
+        typer.echo(f"{len(store.items)} items, to be ranked by {people} each: {reached}")
         if rankers or sys.stdout.isatty():
             _tell_links(access, reached)
         else:  # secrets do not belong into a log
@@ -115,6 +120,14 @@ def import_command(
     for problem in found.problems:
         typer.echo(f"left out: {problem}", err=True)
     typer.echo(f"{len(found.rankings)} rankings: {directory / STORE}")
+
+
+def _people_of_round(directory: Path) -> int:
+    """What `label.per_item` of a round is; 1 in a directory that is no round."""
+    record = directory / ROUND
+    if not record.is_file():
+        return 1
+    return int(json.loads(record.read_text(encoding="utf-8"))["settings"]["label"]["per_item"])
 
 
 def _tell_links(access: Access, url: str) -> None:

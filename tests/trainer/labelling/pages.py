@@ -33,7 +33,7 @@ FLAGS = (
 class LabelProcess:
     """`rewardplane label` on a port that stays the same when it is started again."""
 
-    def __init__(self, directory: Path, items: Sequence[Item], rankers: Sequence[str], per_item: int = 1) -> None:
+    def __init__(self, directory: Path, items: Sequence[Item], rankers: Sequence[str], per_item: int | None) -> None:
         self.directory = directory
         write_items(directory, items)
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -52,9 +52,8 @@ class LabelProcess:
 
     def start(self) -> None:
         command = [sys.executable, "-c", PROGRAM, str(self.directory), "--port", str(self.port)]
-        self._process = subprocess.Popen(
-            [*command, "--per-item", str(self._per_item)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        command += [] if self._per_item is None else ["--per-item", str(self._per_item)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(self._is_up)
 
     def kill(self) -> None:
@@ -83,7 +82,7 @@ class LabelProcess:
 
 @contextmanager
 def label_process(
-    directory: Path, items: Sequence[Item], rankers: Sequence[str], per_item: int = 1
+    directory: Path, items: Sequence[Item], rankers: Sequence[str], per_item: int | None = None
 ) -> Iterator[LabelProcess]:
     directory.mkdir(exist_ok=True)
     process = LabelProcess(directory, items, rankers, per_item)

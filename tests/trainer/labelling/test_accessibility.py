@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from pages import LabelProcess, chromium, color_scheme, label_process, resize, wait_until
-from rewardplane.trainer.labelling.items import Item
+from rewardplane.trainer.labelling.items import Item, read_items
+from rewardplane.trainer.labelling.ranking import Ranking
+from rewardplane.trainer.labelling.store import STORE, LabelStore
 
 from rewardplane.wire import ChatMessage
 
@@ -97,9 +99,9 @@ def test_axe_finds_nothing_on_the_ranking_page(browser: Any, server: LabelProces
 
 
 def test_axe_finds_nothing_on_the_owners_page_nor_beside_an_error(browser: Any, server: LabelProcess, axe: str) -> None:
-    for ranker in ("ann", "bo"):  # so that there is agreement to be shown
-        opened(browser, server.link(ranker), "main > div:not([hidden])")
-        press(browser, *"1234", "s", *"12", "s")
+    with LabelStore(server.directory / STORE, read_items(server.directory)) as store:
+        for ranker in ("ann", "bo"):  # so that there is agreement to be shown
+            store.add(Ranking("q1", ranker, (0, 1), ((), ()), 3.0, cannot_judge=False))
     opened(browser, server.link(), "#overview")
     assert violations(browser, axe) == []
     opened(browser, f"{server.url}/#wrong", "#trouble")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pages import LabelProcess, chromium, label_process, wait_until
+from ranking_page import Finger, Page
 from rewardplane.trainer.labelling.items import Item
 
 ANSWERS = ("Answer zero.", "Answer one.", "Answer two.", "Answer three.")
@@ -33,78 +34,6 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     yield start
     for context in running:
         context.__exit__(None, None, None)
-
-
-class Page:
-    """What somebody does on the page, and what they see there."""
-
-    def __init__(self, browser: Any, link: str) -> None:
-        self.browser = browser
-        browser.get("about:blank")  # another link alone would only be another place on the same page
-        browser.get(link)
-        self.loaded()
-
-    def loaded(self) -> None:
-        wait_until(lambda: self.script("return document.querySelector('main > div:not([hidden])') !== null"))
-
-    def script(self, code: str, *arguments: Any) -> Any:
-        return self.browser.execute_script(code, *arguments)
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.browser.switch_to.active_element.send_keys(key)
-
-    def click(self, selector: str) -> None:
-        self.find(selector).click()
-
-    def find(self, selector: str) -> Any:
-        return self.browser.find_element("css selector", selector)
-
-    def card(self, text: str, part: str = "") -> str:
-        """The selector of the card with this text."""
-        number = self.shown().index(text)
-        return f'.answer[data-answer="{number}"] {part}'
-
-    def key(self, text: str) -> str:
-        return str(self.shown().index(text) + 1)
-
-    def shown(self) -> list[str]:
-        cards = "[...document.querySelectorAll('.answer')].sort((a, b) => a.dataset.answer - b.dataset.answer)"
-        return list(self.script(f"return {cards}.map((card) => card.querySelector('.text').textContent)"))
-
-    def places(self) -> list[set[str]]:
-        texts = "[...stack.querySelectorAll('.text')].map((text) => text.textContent)"
-        found = self.script(f"return [...document.querySelectorAll('#order .stack')].map((stack) => {texts})")
-        return [set(stack) for stack in found]
-
-    def pool(self) -> list[str]:
-        return list(self.script("return [...document.querySelectorAll('#pool .text')].map((text) => text.textContent)"))
-
-    def text(self, selector: str) -> str:
-        return str(self.script("return document.querySelector(arguments[0]).textContent", selector))
-
-    def saved(self) -> None:
-        wait_until(lambda: self.text("#saved") == "Saved")
-
-    def question(self) -> str:
-        return self.text("#question")
-
-    def done(self, count: int) -> None:
-        wait_until(lambda: self.text("#progress-text").startswith(f"{count} done"))
-
-    def drag(self, source: str, target: str, *, below: int | None = None) -> None:
-        """Drags by the bar of a card into the middle of the target, or so many pixels below its upper edge."""
-        from selenium.webdriver import ActionChains
-
-        chain = ActionChains(self.browser, duration=30)
-        chain.click_and_hold(self.find(f"{source} .grip")).move_by_offset(8, 8).perform()
-        wait_until(lambda: self.script("return document.body.classList.contains('dragging')"))
-        element = self.find(target)
-        down = 0 if below is None else below - element.size["height"] // 2
-        for step in (3, 0):  # Sortable wants to see it come
-            chain.move_to_element_with_offset(element, step, down + step).pause(0.06)
-        chain.release().perform()
-        wait_until(lambda: not self.script("return document.body.classList.contains('dragging')"))
 
 
 def ranks_of(server: LabelProcess, ranker: str = "ann") -> list[tuple[int | None, ...]]:
@@ -168,6 +97,25 @@ def test_the_mouse_alone_ranks_an_item_with_a_tie(browser: Any, serve: Serve) ->
     page.done(1)
     assert ranks_of(server) == [(2, 2, 1, 0)]
     assert not browser.get_log("browser")
+
+
+def test_a_finger_ranks_by_taps_and_by_dragging(browser: Any, serve: Serve) -> None:
+    server = serve()
+    page = Page(browser, server.link("ann"))
+    with Finger(page) as finger:
+        finger.tap(page.card("Answer two.", ".number"))
+        finger.tap(page.card("Answer zero.", ".number"))
+        wait_until(lambda: page.places() == [{"Answer two."}, {"Answer zero."}])
+        finger.drag(page.card("Answer zero."), page.card("Answer two."))
+        assert page.places() == [{"Answer zero.", "Answer two."}]
+        finger.tap(page.card("Answer one.", ".number"))
+        finger.tap(page.card("Answer three.", '[data-action="flag-nonsense"]'))
+        finger.tap("#tie-rest")
+        wait_until(lambda: not page.pool())
+        finger.tap("#submit")
+        page.done(1)
+    (ranking,) = server.rankings()
+    assert (ranking.ranks, ranking.flags) == ((0, 1, 0, 2), ((), (), (), ("nonsense",)))
 
 
 def test_undo_goes_back_through_changes_and_then_to_the_question_before(browser: Any, serve: Serve) -> None:

@@ -152,6 +152,12 @@ def test_a_server_that_is_told_to_end_ends_well(tmp_path: Path) -> None:
         assert process.stop() == 0
 
 
+def test_a_rounds_settings_say_how_many_people_rank_each_item(tmp_path: Path) -> None:
+    (tmp_path / "round.json").write_text('{"settings": {"label": {"per_item": 3}}}')
+    with label_process(tmp_path, [Item("q", "Q?", ANSWERS)], ["ann"]) as process:
+        assert request(process, "GET", "/api/overview", token=process.access.owner)[1]["wanted"] == 3
+
+
 def test_tokens_are_kept_are_hard_to_guess_and_are_the_owners_to_read(tmp_path: Path) -> None:
     first = grant(tmp_path, ["ann"])
     second = grant(tmp_path, ["ann", "bo"])
