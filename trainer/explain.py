@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import typer
 
+from .jsonl import BadData
+
 FAILED = 1
 
 
@@ -23,7 +25,6 @@ def explained() -> Iterator[None]:
     from .config import ConfigError
     from .demo.package_index import PackageUnavailable
     from .demo.servers import ServerFailed
-    from .jsonl import BadData
     from .judges import JudgeGone, JudgeMisfit
     from .optim import TrainingDiverged
 
@@ -35,5 +36,15 @@ def explained() -> Iterator[None]:
     try:
         yield
     except expected as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(FAILED) from error
+
+
+@contextmanager
+def data_explained() -> Iterator[None]:
+    """As `explained`, for commands that read data and nothing else: torch is not loaded for them."""
+    try:
+        yield
+    except BadData as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(FAILED) from error

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,12 +13,11 @@ from rich.console import Console
 
 from ..conversation import question_as_row
 from ..data import RankedAnswers, of_split, read_ranked
+from ..explain import data_explained
 from ..jsonl import BadData
 from .check import check
 from .lengths import Measure, characters, words
 from .tables import render
-
-FAILED = 1
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Looks at files of ranked answers.")
 
@@ -43,7 +41,7 @@ def check_command(
     tokenizer: Annotated[Path | None, typer.Option(help="Directory of a model: lengths in its tokens, too.")] = None,
 ) -> None:
     """Reads files whole and reports K, ties, repeats, length bias and leaks between splits."""
-    with _explained():
+    with data_explained():
         units: dict[str, Measure] = {"characters": characters, "words": words}
         if tokenizer:
             units["tokens"] = _token_counter(tokenizer)
@@ -65,7 +63,7 @@ def convert_command(
 ) -> None:
     """Writes rankings as {"question", "answers", "ranks"}, one a line."""
     skipped: list[str] | None = [] if skip_bad else None
-    with _explained():
+    with data_explained():
         if out.exists():
             raise BadData(f"{out} exists: nothing is overwritten")
         rows = of_split(read_ranked(file, skipped), split, file)
@@ -94,13 +92,3 @@ def _token_counter(directory: Path) -> Measure:
         return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]]
 
     return count
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    # Not ..explain: it loads torch, and a file is checked before that has begun.
-    try:
-        yield
-    except BadData as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(FAILED) from error

@@ -5,20 +5,17 @@ from __future__ import annotations
 import ipaddress
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..jsonl import BadData
+from ..explain import data_explained
 from .access import ACCESS, Access, grant, links, read_access
 from .items import FEWEST, MOST, read_items
 from .round_trip import Form, export, import_rankings
 from .store import STORE, LabelStore
 
-FAILED = 1
 ROUND = "round.json"
 SOLE_RANKER = "me"
 """Who ranks where no name was ever given."""
@@ -65,7 +62,7 @@ def serve_command(
     from .server import listening_socket, run
 
     people = per_item or _people_of_round(directory)
-    with _explained(), LabelStore(directory / STORE, read_items(directory), per_item=people, seed=seed) as store:
+    with data_explained(), LabelStore(directory / STORE, read_items(directory), per_item=people, seed=seed) as store:
         access = grant(directory, rankers or ())
         access = access if access.rankers else grant(directory, [SOLE_RANKER])
         listening = listening_socket(host, port)
@@ -89,7 +86,7 @@ def links_command(
     url: Url = None,
 ) -> None:
     """Prints the links, of a server that runs, too; makes those of new names."""
-    with _explained():
+    with data_explained():
         read_items(directory)
         _tell_links(grant(directory, rankers or (), revoked or ()), url or "http://127.0.0.1:8000")
 
@@ -102,7 +99,7 @@ def export_command(
     answers: Annotated[int | None, typer.Option(min=FEWEST, max=MOST, help="Only items with so many answers.")] = None,
 ) -> None:
     """Writes items and rankings for training, for TRL, Label Studio or Argilla."""
-    with _explained(), LabelStore(directory / STORE, read_items(directory)) as store:
+    with data_explained(), LabelStore(directory / STORE, read_items(directory)) as store:
         for path in export(store, form, out, answers):
             typer.echo(str(path))
 
@@ -114,7 +111,7 @@ def import_command(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad rankings out; each is named.")] = False,
 ) -> None:
     """Takes rankings that were made elsewhere; all of them or, where one is bad, none."""
-    with _explained(), LabelStore(directory / STORE, read_items(directory)) as store:
+    with data_explained(), LabelStore(directory / STORE, read_items(directory)) as store:
         rankers = list(read_access(directory).rankers) if (directory / ACCESS).exists() else []
         found = import_rankings(file, store, rankers, skip_bad=skip_bad)
     for problem in found.problems:
@@ -154,13 +151,3 @@ def _is_loopback(host: str) -> bool:
 
 def _written(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    # Not ..explain: it loads torch, which the page has no use for.
-    try:
-        yield
-    except BadData as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(FAILED) from error

@@ -22,7 +22,7 @@ from rewardplane.trainer.labelling.items import Item, read_items, write_items
 from rewardplane.trainer.labelling.ranking import Ranking
 from rewardplane.trainer.labelling.store import STORE, LabelStore
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 PROGRAM = "import sys; from rewardplane.trainer.labelling.command import main; sys.exit(main(sys.argv[1:]))"
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
