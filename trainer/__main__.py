@@ -12,6 +12,7 @@ from .explain import FAILED, explained
 
 if TYPE_CHECKING:
     from .ppo.config import PpoRunConfig
+    from .processes import Processes
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Trains an SFT, reward or policy model.")
 
@@ -68,12 +69,15 @@ def sft(config: ConfigFile, overrides: Overrides = None) -> None:
     """Fine-tunes a language model on demonstrations, or trains one from scratch."""
     with explained():
         from .config import load_config
+        from .processes import joined
         from .sft.config import SftConfig
         from .sft.train import run_sft
 
-        result = run_sft(load_config(config, SftConfig, overrides or ()))
-        measured = "" if result.heldout_loss is None else f", held-out loss {result.heldout_loss:.3f}"
-        typer.echo(f"{result.checkpoint}{measured}")
+        settings = load_config(config, SftConfig, overrides or ())
+        with joined(settings.device) as processes:
+            result = run_sft(settings, processes)
+            measured = "" if result.heldout_loss is None else f", held-out loss {result.heldout_loss:.3f}"
+            _say(processes, f"{result.checkpoint}{measured}")
 
 
 @app.command()
@@ -81,13 +85,16 @@ def reward(config: ConfigFile, overrides: Overrides = None) -> None:
     """Trains a reward model on ranked answers."""
     with explained():
         from .config import load_config
+        from .processes import joined
         from .reward.config import RewardConfig
         from .reward.train import run_reward
 
-        result = run_reward(load_config(config, RewardConfig, overrides or ()))
-        heldout = result.heldout
-        measured = f", held-out accuracy {heldout.accuracy:.3f} of {heldout.pairs} pairs" if heldout else ""
-        typer.echo(f"{result.checkpoint}{measured}")
+        settings = load_config(config, RewardConfig, overrides or ())
+        with joined(settings.device) as processes:
+            result = run_reward(settings, processes)
+            heldout = result.heldout
+            measured = f", held-out accuracy {heldout.accuracy:.3f} of {heldout.pairs} pairs" if heldout else ""
+            _say(processes, f"{result.checkpoint}{measured}")
 
 
 @app.command()
@@ -108,6 +115,12 @@ def ppo(
         from .ppo.train import run_ppo
 
         typer.echo(str(run_ppo(settings).checkpoint))
+
+
+def _say(processes: Processes, line: str) -> None:
+    """Once, however many processes have trained."""
+    if processes.first:
+        typer.echo(line)
 
 
 def _tell_plan(settings: PpoRunConfig) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,31 +24,19 @@ class LoraConfig(Section):
     """Names of the linear layers to change, such as "q_proj"; none are all but the head."""
 
 
-@contextmanager
-def low_rank(
+def adapt(
     model: Any,  # a transformers PreTrainedModel
     config: LoraConfig | None,
     *,
     head: nn.Module | None = None,
     seed: int = 0,
-) -> Iterator[None]:
-    """Within, only the adapters and the head learn; at the end the adapters are merged into the weights.
+) -> None:
+    """From now on only the adapters and the head learn, until `merge`. Without a configuration all weights learn.
 
-    Without a configuration all weights learn. Raises ConfigError for modules that the model does not have.
+    Raises ConfigError for modules that the model does not have.
     """
     if config is None:
-        yield
         return
-    adapted = _adapt(model, config, _names(model, head), seed)
-    if head is not None:
-        head.requires_grad_(True)
-    yield
-    adapted.merge_and_unload()
-    forget_packed_weights()  # merging changes weight.data
-    model.requires_grad_(True)
-
-
-def _adapt(model: Any, config: LoraConfig, excluded: Sequence[str], seed: int) -> Any:
     import peft  # takes seconds, and only runs with [lora] need it
 
     settings = peft.LoraConfig(
@@ -58,15 +44,29 @@ def _adapt(model: Any, config: LoraConfig, excluded: Sequence[str], seed: int) -
         lora_alpha=config.alpha,  # type: ignore[arg-type]  # any number works
         lora_dropout=0.0,
         target_modules=list(config.modules) or "all-linear",
-        exclude_modules=list(excluded) or None,
+        exclude_modules=[name for name, module in model.named_modules() if module is head] or None,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return peft.get_peft_model(model, settings)
+            peft.get_peft_model(model, settings)  # changes the model itself
         except ValueError as error:
             raise ConfigError(f"lora.modules: {error}") from error
+    if head is not None:
+        head.requires_grad_(True)
 
 
-def _names(model: nn.Module, head: nn.Module | None) -> list[str]:
-    return [name for name, module in model.named_modules() if module is head]
+def merge(model: Any) -> Any:
+    """Adds the adapters to the weights that they change and removes them; gives the same model."""
+    if not hasattr(model, "peft_config"):
+        return model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge()
+            parent, _, own = name.rpartition(".")
+            setattr(model.get_submodule(parent), own, layer.get_base_layer())
+    del model.peft_config
+    forget_packed_weights()  # merging changes weight.data
+    return model.requires_grad_(True)

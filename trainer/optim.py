@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from .config import Section
 
@@ -76,7 +77,8 @@ class Optimizer:
 
         Gives the gradient's L2 norm before the clip. Raises TrainingDiverged when it is not finite.
         """
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
+        clipped = nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        norm = float(clipped.full_tensor() if isinstance(clipped, DTensor) else clipped)  # of all shards
         if not math.isfinite(norm):
             raise TrainingDiverged(
                 f"the gradient of update {update} has norm {norm}: lower learning_rate, or look at its data"

@@ -37,7 +37,8 @@ class RunLog:
 
     `directory` gets metrics.jsonl ({"update": n, name: value, ...}, one line an update; null for what is not
     finite) and tensorboard/. A run that goes on after update n gives `resumed_update`=n: what was written
-    about later updates is dropped, since they are done again. Otherwise both start empty.
+    about later updates is dropped, since they are done again. Otherwise both start empty. A `silent` log is that of
+    a process beside the one that reports.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class RunLog:
         *,
         resumed_update: int | None = None,
         metrics: RunMetrics | None = None,
+        silent: bool = False,
         console: Console | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        self._silent = silent
         self._path = directory / METRICS
         self._total = total
         self._description = description
@@ -61,6 +64,8 @@ class RunLog:
         self._plain_at = -math.inf
 
     def __enter__(self) -> Self:
+        if self._silent:
+            return self
         _keep_updates(self._path, self._resumed_update)
         if self._resumed_update is None:
             for old in self._tensorboard_directory.glob("events.out.tfevents.*"):
@@ -88,12 +93,15 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
-        self._tensorboard.close()
-        self._lines.close()
+        if not self._silent:
+            self._bar.stop()
+            self._tensorboard.close()
+            self._lines.close()
 
     def write(self, update: int, metrics: Mapping[str, SupportsFloat], show: Sequence[str] = ()) -> None:
         """Reports what was measured in an update; `show` names the metrics that the bar shows."""
+        if self._silent:
+            return
         numbers = {name: value if isinstance(value, int) else float(value) for name, value in metrics.items()}
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
         self._lines.write(json.dumps({"update": update, **finite}) + "\n")

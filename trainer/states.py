@@ -20,6 +20,8 @@ from rewardplane.modeling.durable import sync_path
 from .config import ConfigError
 from .metrics.written import Written
 from .optim import Optimizer
+from .sharding import Trained
+from .whole_state import load_whole_state, whole_state
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ class RunStates:
         self._settings = settings
         self.written = Written()
 
-    def resume(self, model: Any, optimizer: Optimizer) -> int:
+    def resume(self, trained: Trained, optimizer: Optimizer) -> int:
         """Puts weights and moments back; gives the updates that were done, 0 without a state.
 
         Raises ConfigError when the state is that of a run with other settings.
@@ -50,25 +52,34 @@ class RunStates:
                 f"output: {self._directory.parent} holds a run with other settings that was interrupted; choose "
                 "another directory, give it the settings that it began with, or remove its states"
             )
-        tensors = torch.load(states[-1] / TENSORS, map_location=model.device, weights_only=True)
-        model.load_state_dict(tensors["model"])
-        optimizer.adamw.load_state_dict(tensors["optimizer"])
+        tensors = torch.load(states[-1] / TENSORS, weights_only=True, mmap=True)  # a shard needs only its share
+        load_whole_state(trained.model, tensors["model"])
+        load_whole_state(optimizer.adamw, tensors["optimizer"])
         done: int = progress["update"]
         log.warning("going on after update %d (%s)", done, states[-1])
         return done
 
-    def save_when_due(self, model: Any, optimizer: Optimizer, done: int) -> None:
+    def save_when_due(self, trained: Trained, optimizer: Optimizer, done: int) -> None:
         """Writes the state after `done` updates if it is time to, and removes the one before."""
         if not self._save_every or done % self._save_every:
             return
         with self.written.timed("checkpoint"):
-            self._save(model, optimizer, done)
+            self._save(trained, optimizer, done)
 
-    def _save(self, model: Any, optimizer: Optimizer, done: int) -> None:
+    def _save(self, trained: Trained, optimizer: Optimizer, done: int) -> None:
+        first = trained.processes.first
+        tensors = {
+            "model": whole_state(trained.model, wanted=first),
+            "optimizer": whole_state(optimizer.adamw, wanted=first),
+        }
+        if first:
+            self._write(tensors, done)
+
+    def _write(self, tensors: dict[str, Any], done: int) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         before = list(self._directory.iterdir())  # half-written ones, too
         staging = Path(tempfile.mkdtemp(prefix=".state.", dir=self._directory))
-        torch.save({"model": model.state_dict(), "optimizer": optimizer.adamw.state_dict()}, staging / TENSORS)
+        torch.save(tensors, staging / TENSORS)
         (staging / PROGRESS).write_text(json.dumps({"update": done, "settings": self._settings}))
         for path in (*staging.iterdir(), staging):
             sync_path(path)

@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .layers import layers_of
+
 ATTENTION = ("self_attn", "attention", "attn")
 FEED_FORWARD = ("mlp",)
 TOKENWISE = ("q_proj", "o_proj", "out_proj", "dense", "c_proj")
@@ -36,7 +38,7 @@ def only_rows(
 
 def prune_last_layer(model: Any) -> None:  # a transformers decoder
     """Makes the last layer heed `only_rows`; a part that is called by another name computes every row."""
-    layers = next((m for m in model.base_model.modules() if isinstance(m, nn.ModuleList)), None)
+    layers = layers_of(model.base_model)
     if layers is None:
         return
     for name, part in layers[-1].named_children():

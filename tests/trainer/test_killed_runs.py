@@ -18,6 +18,7 @@ from rewardplane.trainer.progress import METRICS, read_metrics
 from rewardplane.trainer.reward.config import RewardConfig
 from rewardplane.trainer.reward.train import run_reward
 from rewardplane.trainer.sft.config import SftConfig
+from rewardplane.trainer.sharding import Trained
 from rewardplane.trainer.states import RunStates
 from tiny_models import save_tiny
 
@@ -76,18 +77,18 @@ def test_a_killed_reward_run_ends_with_the_bits_of_an_undisturbed_one(tmp_path: 
 
 
 @pytest.fixture
-def trained(tmp_path: Path) -> tuple[torch.nn.Module, Optimizer]:
+def trained(tmp_path: Path) -> tuple[Trained, Optimizer]:
     save_tiny(tmp_path / "sft", "sft")
     model = load_causal_model(tmp_path / "sft", torch.float32).model
     optimizer = Optimizer([model], OptimizerConfig(learning_rate=1e-2), total_updates=10)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step(0)
-    return model, optimizer
+    return Trained(model), optimizer
 
 
 def test_only_the_newest_state_is_kept_and_nothing_half_written(
-    tmp_path: Path, trained: tuple[torch.nn.Module, Optimizer]
+    tmp_path: Path, trained: tuple[Trained, Optimizer]
 ) -> None:
     states = RunStates(tmp_path / "run", 2, "settings")
     (tmp_path / "run" / "states" / ".state.torn").mkdir(parents=True)
@@ -100,7 +101,7 @@ def test_only_the_newest_state_is_kept_and_nothing_half_written(
     assert states.resume(*trained) == 0
 
 
-def test_other_settings_do_not_go_on(tmp_path: Path, trained: tuple[torch.nn.Module, Optimizer]) -> None:
+def test_other_settings_do_not_go_on(tmp_path: Path, trained: tuple[Trained, Optimizer]) -> None:
     RunStates(tmp_path, 1, "settings").save_when_due(*trained, 1)
     with pytest.raises(ConfigError, match="other settings that was interrupted"):
         RunStates(tmp_path, 1, "others").resume(*trained)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from rewardplane.trainer.config import ConfigError
-from rewardplane.trainer.lora import LoraConfig, low_rank
+from rewardplane.trainer.lora import LoraConfig, adapt, merge
 from tiny_encoders import save_encoder
 from tiny_models import make_model
 from torch import Tensor
@@ -42,8 +42,9 @@ def test_matrices_change_by_the_rank_and_nothing_else_changes(family: str) -> No
     model = make_model("reward", family)
     prepare(model)
     before, names = weights(model), [name for name, _ in model.named_modules()]
-    with low_rank(model, LoraConfig(rank=RANK), head=score_head(model)):
-        trained = train_a_little(model, PAIRS)
+    adapt(model, LoraConfig(rank=RANK), head=score_head(model))
+    trained = train_a_little(model, PAIRS)
+    assert merge(model) is model
     after = weights(model)
     assert [name for name, _ in model.named_modules()] == names  # nothing of the adapters is left
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -62,8 +63,9 @@ def test_matrices_change_by_the_rank_and_nothing_else_changes(family: str) -> No
 def test_an_encoder_is_adapted_too(tmp_path: Path) -> None:
     loaded = load_reward_model(save_encoder(tmp_path / "rm"), torch.float32)
     pairs = [loaded.encoder.encode(TextPair("Was it good?", answer)) for answer in ("Yes.", "No.", "So so.")]
-    with low_rank(loaded.model, LoraConfig(rank=RANK, modules=("query", "value")), head=loaded.model.classifier):
-        trained = train_a_little(loaded.model, pairs)
+    adapt(loaded.model, LoraConfig(rank=RANK, modules=("query", "value")), head=loaded.model.classifier)
+    trained = train_a_little(loaded.model, pairs)
+    merge(loaded.model)
     loaded.model.save_pretrained(tmp_path / "plain")
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "plain").eval()
     with torch.no_grad():
@@ -75,27 +77,27 @@ def test_training_starts_from_the_same_scores() -> None:
     prepare(model)
     with torch.no_grad():
         before = pair_scores(model, PAIRS)
-        with low_rank(model, LoraConfig(), head=score_head(model)):
-            assert_close(pair_scores(model, PAIRS), before, atol=1e-6, rtol=1e-6)  # B = 0
+        adapt(model, LoraConfig(), head=score_head(model))
+        assert_close(pair_scores(model, PAIRS), before, atol=1e-6, rtol=1e-6)  # B = 0
 
 
 def test_adapters_are_a_function_of_the_seed() -> None:
     def adapters(seed: int) -> list[Tensor]:
         model = make_model("reward")
-        with low_rank(model, LoraConfig(), seed=seed):
-            return [p.detach().clone() for name, p in model.named_parameters() if "lora_A" in name]
+        adapt(model, LoraConfig(), seed=seed)
+        return [p.detach().clone() for name, p in model.named_parameters() if "lora_A" in name]
 
     assert all(map(torch.equal, adapters(1), adapters(1)))
     assert not any(map(torch.equal, adapters(1), adapters(2)))
 
 
 def test_modules_that_are_not_there_are_named() -> None:
-    lora = low_rank(make_model("reward"), LoraConfig(modules=("no_such_layer",)))
-    with pytest.raises(ConfigError, match=r"lora\.modules: .*no_such_layer"), lora:
-        pass
+    with pytest.raises(ConfigError, match=r"lora\.modules: .*no_such_layer"):
+        adapt(make_model("reward"), LoraConfig(modules=("no_such_layer",)))
 
 
 def test_without_a_configuration_every_weight_learns() -> None:
     model = make_model("reward")
-    with low_rank(model, None):
-        assert all(parameter.requires_grad for parameter in model.parameters())
+    adapt(model, None)
+    assert merge(model) is model
+    assert all(parameter.requires_grad for parameter in model.parameters())

@@ -19,6 +19,7 @@ from rewardplane.trainer.reward.evaluate import evaluate, group_scores
 from rewardplane.trainer.reward.groups import Group, encode_groups, shuffle_ranks
 from rewardplane.trainer.reward.head import load_backbone, padding_token
 from rewardplane.trainer.reward.train import accumulate, epoch_batches, run_reward
+from rewardplane.trainer.sharding import Trained
 from tiny_encoders import save_encoder
 from tiny_models import FAMILIES, make_model, make_tokenizer, save_tiny
 from torch import Tensor
@@ -92,7 +93,7 @@ def test_packed_tree_gives_the_gradient_of_expanded_pairs(family: str) -> None:
     loss.backward()
     expected = gradients(model)
     prepare(model)
-    ours = accumulate(model, groups, 10_000, "float32")
+    ours = accumulate(Trained(model), groups, 10_000, "float32")
     assert ours.loss == pytest.approx(loss.item(), rel=1e-12 if exact else 1e-7)
     assert relative_difference(gradients(model), expected) < (1e-12 if exact else 1e-6)
 
@@ -108,9 +109,9 @@ def test_micro_batches_of_any_size_give_the_gradient_of_the_batch(micro_batch_to
     groups = ragged_groups(RANKS)
     model = make_model("reward").double()
     prepare(model)
-    whole = accumulate(model, groups, 10_000, "float32")
+    whole = accumulate(Trained(model), groups, 10_000, "float32")
     expected = gradients(model)
-    cut = accumulate(model, groups, micro_batch_tokens, "float32")
+    cut = accumulate(Trained(model), groups, micro_batch_tokens, "float32")
     assert cut.loss == pytest.approx(whole.loss, rel=1e-12)
     assert cut.accuracy == whole.accuracy
     for name, gradient in gradients(model).items():
@@ -121,9 +122,9 @@ def test_order_of_questions_and_answers_changes_nothing() -> None:
     groups = ragged_groups(RANKS)
     model = make_model("reward").double()
     prepare(model)
-    expected = accumulate(model, groups, 100, "float32").loss
+    expected = accumulate(Trained(model), groups, 100, "float32").loss
     turned = [replace(g, pairs=g.pairs[::-1], ranks=g.ranks[::-1]) for g in reversed(groups)]
-    assert accumulate(model, turned, 100, "float32").loss == pytest.approx(expected, rel=1e-12)
+    assert accumulate(Trained(model), turned, 100, "float32").loss == pytest.approx(expected, rel=1e-12)
 
 
 def test_groups_are_never_split_between_steps() -> None:
@@ -312,7 +313,7 @@ def test_evaluation_counts_pairs_ties_and_questions() -> None:
     model = make_model("reward")
     prepare(model)
     groups = ragged_groups([[0, 1, 2], [0, 0], [0, None, 1]])
-    scores = group_scores(model, groups, 40)
+    scores = group_scores(Trained(model), groups, 40)
     assert_close(torch.from_numpy(scores[0]), one_by_one(model, groups[0].pairs), rtol=1e-5, atol=1e-5)
     # In the order of the scores all 3 + 1 pairs are right; turned round, none is.
     first, _, third = ([int(rank) for rank in np.argsort(np.argsort(-own))] for own in scores)
@@ -322,12 +323,12 @@ def test_evaluation_counts_pairs_ties_and_questions() -> None:
         replace(groups[2], ranks=(third[0], None, third[2])),
     ]
     wrong = [replace(g, ranks=tuple(None if r is None else -r for r in g.ranks)) for g in right]
-    best, worst = evaluate(model, right, 10_000), evaluate(model, wrong, 10_000)
+    best, worst = evaluate(Trained(model), right, 10_000), evaluate(Trained(model), wrong, 10_000)
     assert (best.accuracy, best.pairs, best.questions) == (1.0, 4, 2)
     assert worst.accuracy == 0.0
     assert best.mean_score == pytest.approx(np.concatenate(scores).mean(), rel=1e-5)
     same = [Group((groups[0].pairs[0],) * 2, (0, 1), 1)]
-    assert evaluate(model, same, 10_000).accuracy == 0.5
+    assert evaluate(Trained(model), same, 10_000).accuracy == 0.5
 
 
 def test_long_questions_are_cut_and_still_shared_and_long_answers_left_out(tmp_path: Path) -> None:
@@ -393,6 +394,6 @@ def test_adapters_learn_rankings_and_the_checkpoint_is_plain(run: Path) -> None:
     loaded = load_reward_model(result.checkpoint, torch.float32)
     groups, _ = encode_groups(read_ranked(run / "heldout.jsonl"), loaded.encoder, loaded.max_pair_tokens)
     # What was measured with adapters is measured again on the merged weights.
-    assert evaluate(loaded.model, groups, 512).accuracy == pytest.approx(result.heldout.accuracy, abs=0.01)
+    assert evaluate(Trained(loaded.model), groups, 512).accuracy == pytest.approx(result.heldout.accuracy, abs=0.01)
     before = load_causal_model(run / "sft", torch.float32).model.get_input_embeddings().weight
     assert torch.equal(loaded.model.get_input_embeddings().weight, before)

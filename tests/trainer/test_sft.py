@@ -17,6 +17,7 @@ from rewardplane.trainer.progress import read_metrics
 from rewardplane.trainer.sft.config import FromScratchConfig, SftConfig
 from rewardplane.trainer.sft.from_scratch import new_model, train_tokenizer
 from rewardplane.trainer.sft.train import accumulate, run_sft
+from rewardplane.trainer.sharding import Trained
 from rewardplane.trainer.truncation import fit
 from tiny_models import FAMILIES, make_model, save_tiny
 from torch.testing import assert_close
@@ -73,7 +74,7 @@ def test_packed_loss_and_gradient_equal_transformers_padded_batch(family: str) -
     expected.backward()
     expected_gradients = gradients(model)
     prepare(model)
-    loss = accumulate(model, pairs, 10_000, "float32")
+    loss = accumulate(Trained(model), pairs, 10_000, "float32")
     assert loss == pytest.approx(expected.item(), abs=1e-6)
     ours = gradients(model)
     assert ours.keys() == expected_gradients.keys()
@@ -86,9 +87,9 @@ def test_micro_batches_of_any_size_give_the_gradient_of_the_batch(micro_batch_to
     pairs = ragged_pairs()
     model = make_model("sft").double()
     prepare(model)
-    whole = accumulate(model, pairs, 10_000, "float32")
+    whole = accumulate(Trained(model), pairs, 10_000, "float32")
     expected = gradients(model)
-    assert accumulate(model, pairs, micro_batch_tokens, "float32") == pytest.approx(whole, rel=1e-12)
+    assert accumulate(Trained(model), pairs, micro_batch_tokens, "float32") == pytest.approx(whole, rel=1e-12)
     for name, gradient in gradients(model).items():
         assert_close(gradient, expected[name], rtol=1e-9, atol=1e-12)
 
@@ -96,9 +97,9 @@ def test_micro_batches_of_any_size_give_the_gradient_of_the_batch(micro_batch_to
 def test_bfloat16_keeps_float32_weights_and_is_close() -> None:
     model = make_model("sft")
     prepare(model)
-    exact = accumulate(model, ragged_pairs(), 10_000, "float32")
+    exact = accumulate(Trained(model), ragged_pairs(), 10_000, "float32")
     model.zero_grad()
-    rounded = accumulate(model, ragged_pairs(), 10_000, "bfloat16")
+    rounded = accumulate(Trained(model), ragged_pairs(), 10_000, "bfloat16")
     assert rounded != exact
     assert rounded == pytest.approx(exact, rel=0.02)
     assert {p.grad.dtype for p in model.parameters()} == {torch.float32}

@@ -28,6 +28,7 @@ from ..judges import JudgeMisfit
 from ..models import check_model_directory, choose_device
 from ..reward.evaluate import group_scores
 from ..reward.groups import Group, Losses, encode_groups
+from ..sharding import Trained
 
 Floats = NDArray[np.float32]
 T = TypeVar("T")
@@ -63,9 +64,10 @@ def score_with_model(
     loaded = load_reward_model(directory, torch.float32, str(choose_device(device)))
     shared = not is_encoder(loaded.model.config)
     groups, losses = encode_groups(rows, loaded.encoder, loaded.max_pair_tokens, shared=shared)
+    trained = Trained(loaded.model)
     raw: list[Floats] = []
     for chunk in progress(list(by_count(range(len(groups)), CHUNK_QUESTIONS))):
-        raw += group_scores(loaded.model, [groups[i] for i in chunk], micro_batch_tokens)
+        raw += group_scores(trained, [groups[i] for i in chunk], micro_batch_tokens)
     if not all(np.isfinite(own).all() for own in raw):
         raise BadCheckpoint(f"{directory} gives scores that are not finite: NaN in its weights?")
     scores = tuple(own - np.float32(loaded.reward_offset) for own in raw)

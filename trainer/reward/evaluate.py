@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from rewardplane.modeling import models
+from rewardplane.modeling.models import pair_scores
 from rewardplane.wire import TokenPair
 
-from ..batches import by_tokens
+from ..batches import turns
+from ..sharding import Trained
 from .groups import Group
 from .loss import Ranks, ordered_pairs
 
@@ -33,9 +32,9 @@ class Evaluation:
     """Standard deviation over all answers."""
 
 
-def evaluate(model: Any, groups: Sequence[Group], micro_batch_tokens: int) -> Evaluation:
+def evaluate(trained: Trained, groups: Sequence[Group], micro_batch_tokens: int) -> Evaluation:
     """Compares answers to the same question only. Raises ValueError where no pair is ranked."""
-    scores = group_scores(model, groups, micro_batch_tokens)
+    scores = group_scores(trained, groups, micro_batch_tokens)
     right = pairs = questions = 0.0
     for own, group in zip(scores, groups, strict=True):
         own_right, own_pairs = ranked_right(own, group.ranks)
@@ -52,18 +51,26 @@ def ranked_right(scores: NDArray[np.float32], ranks: Ranks) -> tuple[float, int]
     return sum((1.0 + sign) / 2.0 for sign in order), len(order)
 
 
-def group_scores(model: Any, groups: Sequence[Group], micro_batch_tokens: int) -> list[NDArray[np.float32]]:  # [K] each
+def group_scores(
+    trained: Trained, groups: Sequence[Group], micro_batch_tokens: int
+) -> list[NDArray[np.float32]]:  # [K] each
     """Scores of each question's answers, before the offset, in float32."""
-    scores = []
-    for rows in by_tokens(range(len(groups)), [g.num_tokens for g in groups], micro_batch_tokens):
-        pairs = [pair for i in rows for pair in groups[i].pairs]
-        flat = pair_scores(model, pairs).numpy() if pairs else np.empty(0, np.float32)
-        ends = np.cumsum([len(groups[i].pairs) for i in rows])
-        scores += np.split(flat, ends[:-1])
-    return scores
+    rows = [group.pairs for group in groups]
+    return scores_of_rows(trained, rows, [group.num_tokens for group in groups], micro_batch_tokens)
 
 
-@torch.inference_mode()
-def pair_scores(model: Any, pairs: Sequence[TokenPair]) -> Tensor:  # float32[n] on CPU
-    """Scores of one micro-batch, before the offset."""
-    return models.pair_scores(model, pairs).float().cpu()
+@torch.no_grad()  # not inference_mode: shards that are gathered in it cannot be trained afterwards
+def scores_of_rows(
+    trained: Trained, rows: Sequence[Sequence[TokenPair]], costs: Sequence[int], micro_batch_tokens: int
+) -> list[NDArray[np.float32]]:
+    """Scores of each row's pairs, before the offset, in float32; every process computes its share and gets all."""
+    processes = trained.processes
+    filled = [i for i, row in enumerate(rows) if row]
+    own: dict[int, NDArray[np.float32]] = {}
+    for turn in turns(filled, costs, micro_batch_tokens, processes.count)[processes.rank]:
+        flat = trained(pair_scores, [pair for i in turn.rows for pair in rows[i]]).float().cpu().numpy()
+        ends = np.cumsum([len(rows[i]) for i in turn.rows])
+        if turn.weight:
+            own |= dict(zip(turn.rows, np.split(flat, ends[:-1]), strict=True))
+    every = {i: scores for part in processes.gather(own) for i, scores in part.items()}
+    return [every.get(i, np.empty(0, np.float32)) for i in range(len(rows))]

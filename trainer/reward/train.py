@@ -14,15 +14,17 @@ from rewardplane.modeling.models import Loaded, pair_scores
 from rewardplane.modeling.padded import final_linear, is_encoder
 from rewardplane.wire import TokenPair
 
-from ..batches import by_count, by_tokens, shuffled
+from ..batches import by_count, shuffled, turns
 from ..data import BadData, read_demonstrations, read_ranked, to_pair
-from ..lora import low_rank
+from ..lora import adapt
 from ..metrics.exporter import RunMetrics
-from ..models import check_model_directory, choose_device, new_checkpoint_directory
+from ..models import check_model_directory, new_checkpoint_directory
 from ..optim import Optimizer
 from ..precision import Precision, autocast
+from ..processes import ALONE, Processes
 from ..progress import RunLog, pace
 from ..run_record import write_record
+from ..sharding import Trained
 from ..states import RunStates
 from ..truncation import fit
 from .config import RewardConfig
@@ -30,7 +32,7 @@ from .evaluate import Evaluation, evaluate, ranked_right
 from .groups import Group, encode_groups, shuffle_ranks
 from .head import load_backbone
 from .loss import kwise_loss
-from .offset import set_reward_offset
+from .offset import mean_score
 
 log = logging.getLogger(__name__)
 
@@ -56,33 +58,41 @@ class Step:
     accuracy: float
 
 
-def run_reward(config: RewardConfig) -> RewardResult:
-    """Trains, measures, shifts and saves; goes on where it was interrupted.
+def run_reward(config: RewardConfig, processes: Processes = ALONE) -> RewardResult:
+    """Trains, measures, shifts and saves; goes on where it was interrupted. All of `processes` must run it.
 
     Raises ConfigError, BadData or BadCheckpoint before training.
     """
     directory = new_checkpoint_directory(config.output)
     check_model_directory("model.path", config.model.path)
     data = _Data(config)
-    loaded = load_backbone(config.model.path, choose_device(config.device), config.seed)
+    loaded = load_backbone(config.model.path, processes.loading_device(config.device), config.seed)
     data.encode(loaded)
     states = RunStates(config.output, config.save_every, config.numbers_digest())
+    adapt(loaded.model, config.lora, head=final_linear(loaded.model), seed=config.seed)
+    trained = Trained(loaded.model, processes)
     batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(data.groups, config, epoch)]
-    write_record(config.output, "reward", len(batches), config)
+    if processes.first:
+        write_record(config.output, "reward", len(batches), config)
     with RunMetrics(config.metrics, "reward", updates=len(batches), device=str(loaded.model.device)) as metrics:
         metrics.watch(states.written)
-        with low_rank(loaded.model, config.lora, head=final_linear(loaded.model), seed=config.seed):
-            heldout = _train(config, loaded.model, batches, data.heldout, states, metrics)
-        offset = set_reward_offset(
-            loaded.model, data.references, config.micro_batch_tokens,
-            sample=config.reference_answers, seed=config.seed,
-        )  # fmt: skip
-        with states.written.timed("publish"):
-            manifest = save_checkpoint(
-                directory, loaded.model, loaded.encoder.tokenizer,
+        heldout = _train(config, trained, batches, data.heldout, states, metrics)
+        offset = mean_score(
+            trained, data.references, config.micro_batch_tokens, sample=config.reference_answers, seed=config.seed
+        )
+        model = trained.finished()
+
+        def save() -> Manifest:
+            model.config.reward_offset = offset
+            return save_checkpoint(
+                directory, model, loaded.encoder.tokenizer,
                 tokenizer_fingerprint=loaded.encoder.fingerprint, model_name=config.name, kind="reward",
             )  # fmt: skip
-        states.remove()
+
+        with states.written.timed("publish"):
+            manifest = processes.from_first(save)
+        if processes.first:
+            states.remove()
     return RewardResult(directory, manifest, heldout, offset, len(data.groups), data.skipped)
 
 
@@ -129,29 +139,32 @@ class _Data:
 
 def _train(
     config: RewardConfig,
-    model: Any,
+    trained: Trained,
     batches: Sequence[Sequence[Group]],
     held_out: Sequence[Group],
     states: RunStates,
     run_metrics: RunMetrics,
 ) -> Evaluation | None:
-    optimizer = Optimizer([model], config.optimizer, total_updates=len(batches))
-    done = states.resume(model, optimizer)
+    optimizer = Optimizer([trained], config.optimizer, total_updates=len(batches))
+    done = states.resume(trained, optimizer)
     heldout = None
     resumed = done - 1 if done else None
-    with RunLog(config.output, len(batches), "reward", resumed_update=resumed, metrics=run_metrics) as run_log:
+    with RunLog(
+        config.output, len(batches), "reward",
+        resumed_update=resumed, metrics=run_metrics, silent=not trained.processes.first,
+    ) as run_log:  # fmt: skip
         for update, batch in enumerate(batches[done:], done):
             began = time.monotonic()
-            step = accumulate(model, batch, config.micro_batch_tokens, config.precision)
+            step = accumulate(trained, batch, config.micro_batch_tokens, config.precision)
             metrics = {"loss": step.loss, "accuracy": step.accuracy}
             metrics |= {"learning_rate": optimizer.learning_rate(update), "grad_norm": optimizer.step(update)}
             metrics |= pace(sum(group.num_tokens for group in batch), time.monotonic() - began)
             if held_out and _is_measured(config, update + 1, len(batches)):
-                heldout = evaluate(model, held_out, config.micro_batch_tokens)
+                heldout = evaluate(trained, held_out, config.micro_batch_tokens)
                 metrics |= {"heldout_accuracy": heldout.accuracy, "heldout_mean_score": heldout.mean_score}
             run_log.write(update, metrics, show=["loss", "accuracy", "heldout_accuracy", "tokens_per_s"])
             if update + 1 < len(batches):
-                states.save_when_due(model, optimizer, update + 1)
+                states.save_when_due(trained, optimizer, update + 1)
     return heldout
 
 
@@ -165,24 +178,27 @@ def epoch_batches(groups: Sequence[Group], config: RewardConfig, epoch: int) -> 
     return [[groups[i] for i in batch] for batch in by_count(order, config.batch_questions)]
 
 
-def accumulate(model: Any, batch: Sequence[Group], micro_batch_tokens: int, precision: Precision) -> Step:
+def accumulate(trained: Trained, batch: Sequence[Group], micro_batch_tokens: int, precision: Precision) -> Step:
     """Adds the gradient of the batch's K-wise loss to the parameters.
 
     A question and its answers are never split. Every micro-batch is weighted by its share of the batch's
-    questions, so the cut changes only rounding.
+    questions, so the cut into micro-batches and processes changes only rounding.
     """
+    processes, device = trained.processes, trained.model.device
     count = sum(group.has_pair for group in batch)
     loss = right = pairs = 0.0
-    for rows in by_tokens(range(len(batch)), [group.num_tokens for group in batch], micro_batch_tokens):
-        groups = [batch[i] for i in rows]
-        with autocast(precision, model.device):
-            scores = pair_scores(model, [pair for group in groups for pair in group.pairs])
+    costs = [group.num_tokens for group in batch]
+    for turn in turns(range(len(batch)), costs, micro_batch_tokens, processes.count)[processes.rank]:
+        groups = [batch[i] for i in turn.rows]
+        with autocast(precision, device):
+            scores = trained(pair_scores, [pair for group in groups for pair in group.pairs])
         mean, questions = kwise_loss(scores, [group.ranks for group in groups])
-        part = mean * (questions / count)
+        part = mean * (turn.weight * questions / count)
         part.backward()
         loss += part.item()
         by_question = scores.detach().cpu().split([len(group.pairs) for group in groups])
         for own, group in zip(by_question, groups, strict=True):
             own_right, own_pairs = ranked_right(own.numpy(), group.ranks)
-            right, pairs = right + own_right, pairs + own_pairs
+            right, pairs = right + turn.weight * own_right, pairs + turn.weight * own_pairs
+    loss, right, pairs = processes.sums([loss, right, pairs])
     return Step(loss, right / pairs)

@@ -16,15 +16,17 @@ from rewardplane.modeling.models import load_causal_model, packed_logprobs
 from rewardplane.modeling.packing import pack
 from rewardplane.wire import TokenPair
 
-from ..batches import by_tokens, shuffled
+from ..batches import by_tokens, shuffled, turns
 from ..data import Demonstration, read_demonstrations, to_pair
-from ..lora import low_rank
+from ..lora import adapt
 from ..metrics.exporter import RunMetrics
-from ..models import check_model_directory, choose_device, new_checkpoint_directory, turn_dropout_off
+from ..models import check_model_directory, new_checkpoint_directory, turn_dropout_off
 from ..optim import Optimizer
 from ..precision import Precision, autocast
+from ..processes import ALONE, Processes
 from ..progress import RunLog, pace
 from ..run_record import write_record
+from ..sharding import Trained
 from ..states import RunStates
 from ..truncation import fit
 from .config import SftConfig
@@ -48,8 +50,8 @@ class _Start:
     max_pair_tokens: int
 
 
-def run_sft(config: SftConfig) -> SftResult:
-    """Trains, measures and saves; goes on where it was interrupted.
+def run_sft(config: SftConfig, processes: Processes = ALONE) -> SftResult:
+    """Trains, measures and saves; goes on where it was interrupted. All of `processes` must run it.
 
     Raises ConfigError, BadData or BadCheckpoint before training starts.
     """
@@ -58,51 +60,62 @@ def run_sft(config: SftConfig) -> SftResult:
         check_model_directory("model.path", config.model.path)
     demonstrations = read_demonstrations(config.data.train)
     heldout = read_demonstrations(config.data.heldout) if config.data.heldout else []
-    start = _start(config, demonstrations)
+    start = _start(config, demonstrations, processes)
     pairs = encode_demonstrations(demonstrations, start.encoder, start.max_pair_tokens)
     heldout_pairs = encode_demonstrations(heldout, start.encoder, start.max_pair_tokens)
     batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(pairs, config, epoch)]
     states = RunStates(config.output, config.save_every, config.numbers_digest())
-    write_record(config.output, "sft", len(batches), config)
+    adapt(start.model, config.lora, seed=config.seed)
+    trained = Trained(start.model, processes)
+    if processes.first:
+        write_record(config.output, "sft", len(batches), config)
     device = str(start.model.device)
     with RunMetrics(config.metrics, "sft", updates=len(batches), device=device) as metrics:
         metrics.watch(states.written)
-        with low_rank(start.model, config.lora, seed=config.seed):
-            heldout_loss = _train(config, start.model, batches, heldout_pairs, states, metrics)
-        with states.written.timed("publish"):
-            manifest = save_checkpoint(
-                directory, start.model, start.encoder.tokenizer,
+        heldout_loss = _train(config, trained, batches, heldout_pairs, states, metrics)
+        model = trained.finished()
+
+        def save() -> Manifest:
+            return save_checkpoint(
+                directory, model, start.encoder.tokenizer,
                 tokenizer_fingerprint=start.encoder.fingerprint, model_name=config.name, kind="sft",
             )  # fmt: skip
-        states.remove()
+
+        with states.written.timed("publish"):
+            manifest = processes.from_first(save)
+        if processes.first:
+            states.remove()
     return SftResult(directory, manifest, heldout_loss)
 
 
 def _train(
     config: SftConfig,
-    model: Any,
+    trained: Trained,
     batches: Sequence[Sequence[TokenPair]],
     heldout: Sequence[TokenPair],
     states: RunStates,
     run_metrics: RunMetrics,
 ) -> float | None:
     """Gives the held-out loss, if there is something held out."""
-    optimizer = Optimizer([model], config.optimizer, total_updates=len(batches))
-    done = states.resume(model, optimizer)
+    optimizer = Optimizer([trained], config.optimizer, total_updates=len(batches))
+    done = states.resume(trained, optimizer)
     metrics: dict[str, float] = {}
     resumed = done - 1 if done else None
-    with RunLog(config.output, len(batches), "sft", resumed_update=resumed, metrics=run_metrics) as log:
+    with RunLog(
+        config.output, len(batches), "sft",
+        resumed_update=resumed, metrics=run_metrics, silent=not trained.processes.first,
+    ) as log:  # fmt: skip
         for update, batch in enumerate(batches[done:], done):
             began = time.monotonic()
-            loss = accumulate(model, batch, config.micro_batch_tokens, config.precision)
+            loss = accumulate(trained, batch, config.micro_batch_tokens, config.precision)
             metrics = {"loss": loss, "learning_rate": optimizer.learning_rate(update)}
             metrics["grad_norm"] = optimizer.step(update)
             metrics |= pace(sum(map(num_tokens, batch)), time.monotonic() - began)
             if update + 1 == len(batches) and heldout:
-                metrics["heldout_loss"] = mean_loss(model, heldout, config.micro_batch_tokens)
+                metrics["heldout_loss"] = mean_loss(trained, heldout, config.micro_batch_tokens)
             log.write(update, metrics, show=["loss", "heldout_loss", "tokens_per_s"])
             if update + 1 < len(batches):
-                states.save_when_due(model, optimizer, update + 1)
+                states.save_when_due(trained, optimizer, update + 1)
     return metrics.get("heldout_loss")
 
 
@@ -122,38 +135,43 @@ def epoch_batches(pairs: Sequence[TokenPair], config: SftConfig, epoch: int) -> 
     return [[pairs[i] for i in batch] for batch in by_tokens(order, costs, config.batch_tokens)]
 
 
-def accumulate(model: Any, batch: Sequence[TokenPair], micro_batch_tokens: int, precision: Precision) -> float:
+def accumulate(trained: Trained, batch: Sequence[TokenPair], micro_batch_tokens: int, precision: Precision) -> float:
     """Adds the gradient of the batch's mean loss to the parameters; gives that loss, in nats a token.
 
-    Every micro-batch is divided by the answer tokens of the whole batch, so the cut changes only rounding.
+    Every micro-batch is divided by the answer tokens of the whole batch, so the cut into micro-batches and processes
+    changes only rounding.
     """
+    processes, device = trained.processes, trained.model.device
     count = sum(len(pair.answer_ids) for pair in batch)
     total = 0.0
-    for rows in by_tokens(range(len(batch)), [num_tokens(pair) for pair in batch], micro_batch_tokens):
-        packed = pack([batch[i] for i in rows]).to(model.device)
-        with autocast(precision, model.device):
-            loss = -packed_logprobs(model, packed).sum() / count
+    costs = [num_tokens(pair) for pair in batch]
+    for turn in turns(range(len(batch)), costs, micro_batch_tokens, processes.count)[processes.rank]:
+        packed = pack([batch[i] for i in turn.rows]).to(device)
+        with autocast(precision, device):
+            loss = turn.weight * -trained(packed_logprobs, packed).sum() / count
         loss.backward()
         total += loss.item()
-    return total
+    return processes.sums([total])[0]
 
 
-@torch.inference_mode()
-def mean_loss(model: Any, pairs: Sequence[TokenPair], micro_batch_tokens: int) -> float:
+@torch.no_grad()  # not inference_mode: shards that are gathered in it cannot be trained afterwards
+def mean_loss(trained: Trained, pairs: Sequence[TokenPair], micro_batch_tokens: int) -> float:
     """Nats a token over all answer tokens, in float32."""
+    processes, device = trained.processes, trained.model.device
     total = 0.0
-    for rows in by_tokens(range(len(pairs)), [num_tokens(pair) for pair in pairs], micro_batch_tokens):
-        packed = pack([pairs[i] for i in rows]).to(model.device)
-        total -= packed_logprobs(model, packed).sum().item()
-    return total / sum(len(pair.answer_ids) for pair in pairs)
+    costs = [num_tokens(pair) for pair in pairs]
+    for turn in turns(range(len(pairs)), costs, micro_batch_tokens, processes.count)[processes.rank]:
+        packed = pack([pairs[i] for i in turn.rows]).to(device)
+        total -= turn.weight * trained(packed_logprobs, packed).sum().item()
+    return processes.sums([total])[0] / sum(len(pair.answer_ids) for pair in pairs)
 
 
 def num_tokens(pair: TokenPair) -> int:
     return len(pair.question_ids) + len(pair.answer_ids)
 
 
-def _start(config: SftConfig, demonstrations: Sequence[Demonstration]) -> _Start:
-    device = choose_device(config.device)
+def _start(config: SftConfig, demonstrations: Sequence[Demonstration], processes: Processes) -> _Start:
+    device = processes.loading_device(config.device)
     if config.model is not None:
         loaded = load_causal_model(config.model.path, torch.float32, str(device))
         turn_dropout_off(loaded.model)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Configure
-from ppo_processes import Command
+from forked import Command
 from ppo_runs import Judges, Models, digests, figures, settings, write_config, write_lines
 from rewardplane.trainer.config import ConfigError
 from rewardplane.trainer.ppo.config import PpoRunConfig
