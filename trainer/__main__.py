@@ -113,8 +113,12 @@ def ppo(
             _tell_plan(settings)
             return
         from .ppo.train import run_ppo
+        from .processes import LONGEST_WAIT_S, joined
 
-        typer.echo(str(run_ppo(settings).checkpoint))
+        # While one process waits for a judge, the others wait for it.
+        outage_s = max(settings.reward.outage_limit_s, settings.reference.outage_limit_s)
+        with joined(settings.device, LONGEST_WAIT_S + outage_s) as processes:
+            _say(processes, str(run_ppo(settings, processes=processes).checkpoint))
 
 
 def _say(processes: Processes, line: str) -> None:

@@ -39,7 +39,7 @@ class Turn:
     """A micro-batch of one process."""
 
     rows: Sequence[int]
-    weight: float
+    weight: float = 1.0
     """0.0 where the process has nothing left to do and keeps step with the others; else 1.0."""
 
 

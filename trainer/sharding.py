@@ -35,6 +35,10 @@ class Trained(nn.Module):
         if processes.mesh:
             _shard(self)
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
     def forward(self, function: Callable[..., T], *arguments: Any) -> T:
         result = function(self.model, *arguments)
         # FSDP hangs a hook on what comes out, and does not want it to be a view.
@@ -53,6 +57,10 @@ class Trained(nn.Module):
         for buffer in structure.buffers():
             twins[id(buffer)] = buffer.detach().to(device, copy=True)
         return copy.deepcopy(structure, twins)
+
+    def readable(self, device: torch.device) -> Any:
+        """The model in one piece: itself, or a copy of its shards with adapters merged. All processes must call it."""
+        return self.model if self.processes.mesh is None else merge(self.copy(device))
 
     def finished(self) -> Any:
         """The model as it is saved, adapters merged, when training is over; None in all processes but the first."""

@@ -44,8 +44,10 @@ def _copy(content: Any, wanted: bool) -> Any:
 
 
 def _share(value: Any, like: Any) -> Any:
-    """A tensor of the shape of `like`, distributed as it is; anything else as it is."""
-    if not (isinstance(like, DTensor) and isinstance(value, Tensor) and value.shape == like.shape):
+    """A tensor of the shape of `like`, distributed as it is; another as it is. A copy: what was read may be a file."""
+    if not isinstance(value, Tensor):
         return value
+    if not isinstance(like, DTensor) or value.shape != like.shape:
+        return value.clone()
     # No process sends its own: all have read the same.
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None).clone()

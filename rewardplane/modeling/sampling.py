@@ -28,6 +28,8 @@ class Sampling:
     temperature: float = 1.0
     """Logits are divided by it; 0 is greedy."""
     seed: int = 0
+    first_answer: int = 0
+    """Number of the first answer: whoever samples a part of the answers draws the same as who samples all."""
 
 
 @torch.inference_mode()
@@ -58,12 +60,11 @@ def sample_answers(
 
 
 def _uniforms(sampling: Sampling, n: int) -> NDArray[np.float32]:
-    """float32[n, max_answer_tokens] in [0, 1): row i depends on the seed and i alone."""
+    """float32[n, max_answer_tokens] in [0, 1): row i depends on the seed and its number alone."""
+    seed = sampling.seed & (2**64 - 1)
+    keys = [np.array([seed, sampling.first_answer + i], np.uint64) for i in range(n)]
     rows = [
-        np.random.Generator(np.random.Philox(key=np.array([sampling.seed & (2**64 - 1), i], np.uint64))).random(
-            sampling.max_answer_tokens, np.float32
-        )
-        for i in range(n)
+        np.random.Generator(np.random.Philox(key=key)).random(sampling.max_answer_tokens, np.float32) for key in keys
     ]
     return np.stack(rows) if rows else np.empty((0, sampling.max_answer_tokens), np.float32)
 

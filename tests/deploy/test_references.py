@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
-from manifests import DEPLOY, Object, Pod, named, of_kind, overlay, pod, pods, selects
+from manifests import DEPLOY, Object, Pod, named, of_kind, overlay, pod, pods, selects, with_component
 
 
 def chosen(objects: tuple[Object, ...], selector: Object) -> list[Pod]:
@@ -165,6 +166,17 @@ def test_a_training_job_restarts_as_it_should() -> None:
     job = named(overlay("prod"), "CronJob", "trainer")["spec"]["jobTemplate"]["spec"]
     assert (job["completionMode"], job["podReplacementPolicy"]) == ("Indexed", "Failed")
     assert job["backoffLimit"] % job["completions"] == 0  # counted in pods
-    assert job["completions"] == job["parallelism"] == 1  # the trainers are one process
+    assert job["completions"] == job["parallelism"] == 1
     assert job["ttlSecondsAfterFinished"] >= 86_400
     assert job["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_a_gang_has_as_many_pods_as_its_ranks_wait_for(tmp_path: Path) -> None:
+    objects = with_component("gang", tmp_path)
+    job = named(objects, "CronJob", "trainer")["spec"]["jobTemplate"]["spec"]
+    words = dict(word.split("=", 1) for word in pod(objects, "CronJob", "trainer").main["command"] if "=" in word)
+    assert job["completions"] == job["parallelism"] == int(words["--pods"])
+    assert job["backoffLimit"] % job["completions"] == 0
+    service = named(objects, "Service", "trainer")
+    (port,) = [entry["port"] for entry in service["spec"]["ports"] if entry["name"] == "rendezvous"]
+    assert words["--first-pod"] == f"$(JOB_NAME)-0.{service['metadata']['name']}:{port}"

@@ -13,6 +13,8 @@ from .outcome import BAD_CONFIGURATION, DONE, PREEMPTED, TRY_AGAIN, Preempted, e
 
 log = logging.getLogger(__name__)
 
+RANK = "rewardplane.trainer.launch.rank"
+
 STATUSES = f"""\
 It ends with a status that a Kubernetes Job can act upon:
 
@@ -21,8 +23,8 @@ It ends with a status that a Kubernetes Job can act upon:
   {TRY_AGAIN:3}  anything else: start another pod, which goes on from the newest saved state
   {PREEMPTED:3}  told to end by SIGTERM
 
-`train` runs in this process; our trainers have one rank. A Python program of your own that uses torch.distributed
-may have more: its ranks find each other, and end together.
+`train` runs in this process, or, with several pods or ranks, in one process each, which shard the model. So does a
+Python program of your own that uses torch.distributed. Ranks find each other, and end together.
 """
 
 
@@ -37,6 +39,8 @@ def pod(argv: list[str]) -> int:
     program, *arguments = options.command
     if program == "python":
         return run_gang(arguments, gang)
+    if gang.ranks > 1:
+        return run_gang(["-m", RANK, *arguments], gang)
     # As PID 1 of a container a process without a handler does not even notice SIGTERM.
     signal.signal(signal.SIGTERM, _preempt)
     return run_in_process(arguments)
@@ -82,8 +86,6 @@ def _gang(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Gang:
         parser.error("the command is `train sft|reward|ppo ...`, or `python FILE ...`")
     if options.pods < 1 or options.ranks_per_pod < 1:
         parser.error("--pods and --ranks-per-pod are 1 or more")
-    if options.command[0] == "train" and options.pods * options.ranks_per_pod > 1:
-        parser.error("our trainers run as one process: --pods and --ranks-per-pod are 1")
     index = int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
     if index >= options.pods:
         parser.error(f"this is pod {index} (JOB_COMPLETION_INDEX) of --pods {options.pods}")

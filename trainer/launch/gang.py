@@ -32,6 +32,11 @@ class Gang:
     first_pod: str
     """HOST:PORT at which pod 0 is found: JOB-0.SERVICE:29500."""
 
+    @property
+    def ranks(self) -> int:
+        """Of all pods."""
+        return self.pods * self.ranks_per_pod
+
 
 def run_gang(arguments: Sequence[str], gang: Gang) -> int:
     """Runs this pod's ranks of `python ARGUMENTS`, and gives the pod's exit status."""

@@ -17,6 +17,9 @@ from rewardplane.wire import TokenPair
 
 from ..data import Question
 from ..judges import ReferenceJudge, RewardJudge
+from ..precision import Precision, autocast
+from ..processes import Processes
+from ..sharding import Trained
 from .config import SamplingConfig
 
 
@@ -36,11 +39,35 @@ class Verdict:
     ref_logprobs: Tensor  # float32[sum A]  nats, pair by pair
 
 
-class Collector:
-    """Turns questions into answers and their verdicts."""
+class Judging:
+    """The judges at work."""
 
-    def __init__(self, policy: Loaded, reward: RewardJudge, reference: ReferenceJudge, config: SamplingConfig) -> None:
+    def __init__(self, own: Future[Verdict], processes: Processes) -> None:
+        self._own = own
+        self._processes = processes
+
+    def result(self) -> Verdict:
+        """What they say of the answers of all processes, which must all ask."""
+        parts = self._processes.gather(self._own.result())
+        return Verdict(torch.cat([part.scores for part in parts]), torch.cat([part.ref_logprobs for part in parts]))
+
+
+class Collector:
+    """Turns questions into answers and their verdicts; each process samples its share, and has it judged."""
+
+    def __init__(
+        self,
+        policy: Loaded,
+        trained: Trained,
+        reward: RewardJudge,
+        reference: ReferenceJudge,
+        config: SamplingConfig,
+        precision: Precision = "float32",
+    ) -> None:
+        """`trained` holds the policy's model."""
         self.policy = policy
+        self.trained = trained
+        self.precision = precision
         self.reward = reward
         self.reference = reference
         self.config = config
@@ -48,41 +75,49 @@ class Collector:
 
     def answers(
         self, questions: Sequence[EncodedQuestion], seed: Sequence[int]
-    ) -> tuple[tuple[TokenPair, ...], Future[Verdict]]:
+    ) -> tuple[tuple[TokenPair, ...], Judging]:
         """Samples answers, question by question; the verdict comes when the judges are done.
 
-        `seed` names the draw: equal seeds and weights give equal answers.
+        `seed` names the draw: equal seeds and weights give equal answers, in any number of processes.
         """
-        pairs: list[TokenPair] = []
+        processes, n = self.trained.processes, self.config.answers_per_question
+        begin, end = (len(questions) * rank // processes.count for rank in (processes.rank, processes.rank + 1))
+        model = self.trained.readable(self.trained.device)
+        own: list[TokenPair] = []
         pending: list[tuple[Future[Tensor], Future[list[Tensor]]]] = []
         size = self.config.batch_questions
-        for number, start in enumerate(range(0, len(questions), size)):
-            part = questions[start : start + size]
-            new = self._sample(part, [*seed, number])
-            texts = [q.text for q in part for _ in range(self.config.answers_per_question)]
-            pairs.extend(new)
+        for start in range(begin, end, size):
+            part = questions[start : min(start + size, end)]
+            new = self._sample(model, part, seed, start * n)
+            texts = [q.text for q in part for _ in range(n)]
+            own.extend(new)
             pending.append(
                 (
                     self._threads.submit(self.reward.scores, texts, new),
                     self._threads.submit(self.reference.logprobs, new, self.config.temperature),
                 )
             )
-        return tuple(pairs), self._threads.submit(_gather, pending)
+        pairs = tuple(pair for part in processes.gather(own) for pair in part)
+        return pairs, Judging(self._threads.submit(_gather, pending), processes)
 
-    def _sample(self, questions: Sequence[EncodedQuestion], seed: Sequence[int]) -> list[TokenPair]:
+    def _sample(
+        self, model: Any, questions: Sequence[EncodedQuestion], seed: Sequence[int], first_answer: int
+    ) -> list[TokenPair]:
         sampling = Sampling(
             max_answer_tokens=self.config.max_answer_tokens,
             temperature=self.config.temperature,
             seed=int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]),
+            first_answer=first_answer,
         )
         n = self.config.answers_per_question
-        answers = sample_answers(
-            self.policy.model,
-            [q.ids for q in questions],
-            self.policy.encoder.stop_token_ids,
-            sampling,
-            answers_per_question=n,
-        )
+        with autocast(self.precision, model.device):
+            answers = sample_answers(
+                model,
+                [q.ids for q in questions],
+                self.policy.encoder.stop_token_ids,
+                sampling,
+                answers_per_question=n,
+            )
         return [TokenPair(questions[i // n].ids, ids) for i, ids in enumerate(answers)]
 
     def close(self) -> None:
@@ -97,7 +132,8 @@ def _gather(pending: Sequence[tuple[Future[Tensor], Future[list[Tensor]]]]) -> V
     done, _ = wait(futures, return_when=FIRST_EXCEPTION)
     for future in done:
         future.result()
+    # The empty ones are what a process without questions has.
     return Verdict(
-        scores=torch.cat([scores.result() for scores, _ in pending]),
-        ref_logprobs=torch.cat([part for _, logprobs in pending for part in logprobs.result()]),
+        scores=torch.cat([torch.empty(0), *(scores.result() for scores, _ in pending)]),
+        ref_logprobs=torch.cat([torch.empty(0), *(part for _, logprobs in pending for part in logprobs.result())]),
     )

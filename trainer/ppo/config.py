@@ -10,8 +10,10 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from ..config import Section
 from ..judges import JudgeConfig
+from ..lora import LoraConfig
 from ..metrics.config import MetricsConfig
 from ..optim import OptimizerConfig
+from ..precision import Precision
 
 
 class PolicyConfig(Section):
@@ -19,12 +21,16 @@ class PolicyConfig(Section):
     """The SFT checkpoint that the policy starts from: a Hugging Face directory."""
     name: str = "policy"
     """What published checkpoints are called."""
+    lora: LoraConfig | None = None
+    """Trains low-rank changes; published checkpoints have them merged. None trains all weights."""
 
 
 class ValueConfig(Section):
     path: Path | None = None
     """Reward-model checkpoint that the value model starts from, head included; unset means the policy's
     checkpoint with a new head (for a reward model with another tokenizer)."""
+    lora: LoraConfig | None = None
+    """Trains low-rank changes and the head. None trains all weights."""
 
 
 class DataConfig(Section):
@@ -131,6 +137,11 @@ class PpoRunConfig(Section):
     updates: PositiveInt
     seed: NonNegativeInt = 0
     device: str = "cpu"
+    precision: Precision = "float32"
+    """Of forward and backward, in sampling, measuring and training: float32, bfloat16 (autocast over float32 weights,
+    heads and log-probs in float32), or auto, which is what is faster on the device."""
+    gradient_checkpointing: bool = False
+    """Keeps one tensor a layer for the backward and computes the rest again: less memory, a third more computation."""
     policy: PolicyConfig
     value: ValueConfig = ValueConfig()
     reward: JudgeConfig
@@ -151,8 +162,11 @@ class PpoRunConfig(Section):
     def numbers_digest(self) -> str:
         """Hex SHA-256 over the settings that decide the run's numbers: not where things are, nor how long it goes."""
         deciding = self.model_dump_json(
-            include={"seed", "sampling", "kl", "score", "ppo", "policy_optimizer", "value_optimizer"}
-        )
+            include={
+                "seed": True, "precision": True, "sampling": True, "kl": True, "score": True, "ppo": True,
+                "policy": {"lora"}, "value": {"lora"}, "policy_optimizer": True, "value_optimizer": True,
+            }
+        )  # fmt: skip
         return hashlib.sha256(deciding.encode()).hexdigest()
 
     @model_validator(mode="after")
@@ -177,5 +191,5 @@ class PpoRunConfig(Section):
             return
         if self.sampling.answers_per_question < 2:
             raise ValueError('ppo.advantage = "rloo" needs sampling.answers_per_question of 2 or more')
-        if self.value_optimizer is not None or self.value.path is not None:
+        if self.value_optimizer is not None or self.value != ValueConfig():
             raise ValueError('ppo.advantage = "rloo" has no value model: leave value and value_optimizer out')

@@ -48,8 +48,8 @@ class Evaluation:
         pairs, verdict = self.collector.answers(self.questions, [self.seed, SEED_STREAM])
         n = self.collector.config.answers_per_question
         encoder = self.collector.policy.encoder
-        rows = in_order(pairs, answers_per_question=n, max_tokens=self.micro_batch_tokens)
-        device = self.policy.model.device
+        processes, device = self.policy.trained.processes, self.policy.trained.device
+        rows = in_order(pairs, answers_per_question=n, max_tokens=self.micro_batch_tokens, processes=processes)
         mask = answer_mask_of(pairs, device)
         logprobs, _ = measure_policy(self.policy, mask, (packed_minibatch(pairs, rows, device),))
         judged = verdict.result()
@@ -63,9 +63,11 @@ class Evaluation:
         }
         questions = [_as_text(q) for q in self.questions for _ in range(n)]
         answers = [encoder.decode_answer(pair) for pair in pairs]
-        if self.judge is not None:
-            figures.update({f"eval_{name}": value for name, value in self.judge(questions, answers).items()})
-        self._write(update, questions, answers, judged.scores)
+        if (judge := self.judge) is not None:
+            given = processes.from_first(lambda: judge(questions, answers))
+            figures.update({f"eval_{name}": value for name, value in given.items()})
+        if processes.first:
+            self._write(update, questions, answers, judged.scores)
         return figures
 
     def forget_from(self, update: int) -> None:

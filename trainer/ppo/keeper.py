@@ -16,11 +16,12 @@ from ..config import ConfigError
 from ..metrics.written import Written
 from ..progress import METRICS
 from ..run_record import RUN
+from ..sharding import Trained
 from .config import OutputConfig
 from .evaluate import SAMPLES
 from .learner import Learner
 from .mirror import CHECKPOINTS, STATES, Mirror
-from .publish import checkpoint_directory, checkpoint_name, host_copy, publish, remove_all_but
+from .publish import checkpoint_directory, checkpoint_name, publish, remove_all_but
 from .state import Best, Progress, newest_state, snapshot, write_state
 from .writer import Writer
 
@@ -80,12 +81,17 @@ class Keeper:
         self._best = self.checkpoint(best.update).name if best else ""
 
     def save(self, learner: Learner, progress: Progress) -> None:
-        self._writer.submit(partial(self._write_state, snapshot(learner), progress))
+        tensors = snapshot(learner)
+        if learner.processes.first:
+            self._writer.submit(partial(self._write_state, tensors, progress))
 
-    def publish(self, policy: Loaded, updates: int, best: Best | None) -> None:
+    def publish(self, policy: Loaded, trained: Trained, updates: int, best: Best | None) -> None:
         """Writes the policy after so many updates, unless that was done before a resume."""
-        model = None if self.checkpoint(updates).exists() else host_copy(policy.model)
-        self._writer.submit(partial(self._publish, policy, model, updates, best))
+        first = trained.processes.first
+        done = trained.processes.from_first(self.checkpoint(updates).exists)
+        model = None if done else trained.copy(wanted=first)
+        if first:
+            self._writer.submit(partial(self._publish, policy, model, updates, best))
 
     def checkpoint(self, updates: int) -> Path:
         return self._checkpoints / checkpoint_name(self._policy_name, updates)

@@ -10,11 +10,12 @@ from rewardplane.modeling.models import packed_logprobs
 from rewardplane.modeling.packing import pack
 from rewardplane.wire import TokenPair
 
+from ..batches import turns
 from .config import PpoConfig
 from .kl import kl_k3
 from .learner import PolicyLearner
 from .losses import policy_loss, ptx_loss
-from .microbatch import MicroBatch, Minibatch
+from .microbatch import MicroBatch, Minibatch, answer_tokens
 from .rollout import TrainingBatch, pad_answers
 from .stats import clip_ratio, masked_mean
 
@@ -46,25 +47,31 @@ def _step(
 ) -> dict[str, float]:
     """Gradients of both terms add up over the micro-batches; then one clip and one step."""
     parts = [batch.select(micro.rows) for micro in minibatch]
-    num_tokens = sum(float(part.answer_mask.sum()) for part in parts)
+    processes = learner.trained.processes
+    num_tokens = answer_tokens(minibatch, parts, processes)
     figures = [
         _backward(learner, micro, part, config, num_tokens) for micro, part in zip(minibatch, parts, strict=True)
     ]
     deviation = max(figure.pop(RATIO_DEVIATION) for figure in figures)
     sums = {name: sum(figure[name] for figure in figures) for name in figures[0]}
     sums["ptx_loss"] = _backward_pretraining(learner, texts, config) if texts else 0.0
-    return sums | {"policy_grad_norm": learner.optimizer.step(update), RATIO_DEVIATION: deviation}
+    every = processes.gather((sums, deviation))
+    return {
+        **{name: sum(own[name] for own, _ in every) for name in sums},
+        "policy_grad_norm": learner.optimizer.step(update),
+        RATIO_DEVIATION: max(deviation for _, deviation in every),
+    }
 
 
 def _backward(
     learner: PolicyLearner, micro: MicroBatch, part: TrainingBatch, config: PpoConfig, num_tokens: float
 ) -> dict[str, float]:
     mask = part.answer_mask
-    logprobs = pad_answers(packed_logprobs(learner.model, micro.packed, learner.temperature), mask)
-    loss = policy_loss(logprobs, part.old_logprobs, part.advantages, mask, config.clip_range, num_tokens)
+    logprobs = pad_answers(learner.run(packed_logprobs, micro.packed, learner.temperature), mask)
+    loss = micro.weight * policy_loss(logprobs, part.old_logprobs, part.advantages, mask, config.clip_range, num_tokens)
     loss.backward()
     with torch.no_grad():
-        share = float(mask.sum()) / num_tokens
+        share = micro.weight * float(mask.sum()) / num_tokens
         log_ratio = (logprobs - part.old_logprobs).masked_fill(~mask, 0.0)
         return {
             "policy_loss": float(loss.detach()),
@@ -76,25 +83,14 @@ def _backward(
 
 
 def _backward_pretraining(learner: PolicyLearner, texts: Sequence[TokenPair], config: PpoConfig) -> float:
-    """Gradients of the PTX term; gives the loss without its coefficient, nats a token."""
+    """Gradients of the PTX term; gives this process's part of the loss without its coefficient, nats a token."""
     num_tokens = float(sum(len(text.answer_ids) for text in texts))
-    total = 0.0
-    for part in _by_tokens(texts, config.micro_batch_tokens):
-        packed = pack(part).to(learner.model.device)
+    processes, total = learner.trained.processes, 0.0
+    costs = [len(text.answer_ids) + 1 for text in texts]
+    for turn in turns(range(len(texts)), costs, config.micro_batch_tokens, processes.count)[processes.rank]:
+        packed = pack([texts[i] for i in turn.rows]).to(learner.trained.device)
         # Pretraining text is no sample: temperature 1.
-        loss = ptx_loss(packed_logprobs(learner.model, packed), num_tokens)
+        loss = turn.weight * ptx_loss(learner.run(packed_logprobs, packed), num_tokens)
         (config.ptx_coef * loss).backward()
         total += float(loss.detach())
     return total
-
-
-def _by_tokens(texts: Sequence[TokenPair], max_tokens: int) -> Iterator[list[TokenPair]]:
-    part: list[TokenPair] = []
-    used = 0
-    for text in texts:
-        if part and used + len(text.answer_ids) + 1 > max_tokens:
-            yield part
-            part, used = [], 0
-        part.append(text)
-        used += len(text.answer_ids) + 1
-    yield part

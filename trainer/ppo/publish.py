@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from rewardplane.modeling.checkpoint import save_checkpoint
 from rewardplane.modeling.models import Loaded
+
+from ..lora import merge
 
 
 def checkpoint_directory(output: Path) -> Path:
@@ -23,24 +21,13 @@ def checkpoint_name(policy_name: str, updates: int) -> str:
     return f"{policy_name}-{updates:06d}"
 
 
-def host_copy(model: Any) -> Any:  # a transformers PreTrainedModel
-    """The same model in host memory, which training does not change any more; needs no device memory."""
-    twins: dict[int, Any] = {}
-    for parameter in model.parameters():
-        twins[id(parameter)] = nn.Parameter(parameter.detach().to("cpu", copy=True), parameter.requires_grad)
-    for buffer in model.buffers():
-        twins[id(buffer)] = buffer.detach().to("cpu", copy=True)
-    with torch.no_grad():
-        return copy.deepcopy(model, twins)
-
-
 def publish(directory: Path, policy: Loaded, model: Any, name: str, updates: int) -> None:
-    """Writes `model`, a copy of the policy's; a checkpoint that was published before a resume stays."""
+    """Writes `model`, a copy of the policy's, with adapters merged; what was published before a resume stays."""
     if directory.exists():
         return
     save_checkpoint(
         directory,
-        model,
+        merge(model),
         policy.encoder.tokenizer,
         tokenizer_fingerprint=policy.encoder.fingerprint,
         model_name=name,

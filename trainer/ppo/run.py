@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from rewardplane.wire import TokenPair
 
 from ..config import ConfigError
 from ..judges import Outages
+from ..processes import ALONE, Processes
 from .config import PpoRunConfig
 from .evaluate import Evaluation, Judge
 from .figures import rollout_figures, value_figures
@@ -33,13 +35,14 @@ SAMPLE_STREAM, SCALE_STREAM, MINIBATCH_STREAM = 0, 2, 12  # 1 is the evaluation'
 class PpoRun:
     """Everything that lives as long as the run."""
 
-    def __init__(self, config: PpoRunConfig, judge: Judge | None) -> None:
+    def __init__(self, config: PpoRunConfig, judge: Judge | None, processes: Processes = ALONE) -> None:
         self.config = config
         files = Files(config)
         self.keeper = Keeper(config.output, config.policy.name)
-        self.policy, self.learner = make_learner(config)
+        self.processes = processes
+        self.policy, self.learner = make_learner(config, processes)
         self.inputs = Inputs(files, self.policy, config)
-        self.collector = make_collector(config, self.policy)
+        self.collector = make_collector(config, self.policy, self.learner.policy.trained)
         self.kl = (
             FixedKl(config.kl.coef)
             if config.kl.controller == "fixed"
@@ -60,9 +63,11 @@ class PpoRun:
 
         Raises ConfigError when the directory holds another run, DigestMismatch when a judge has other weights.
         """
-        newest = self.keeper.newest_state()
+        for judge in (self.collector.reward, self.collector.reference):
+            judge.require(self.processes.from_first(partial(getattr, judge, "digest")))
+        newest = self.processes.from_first(self.keeper.newest_state)
         if newest is not None:
-            self._go_on(self.keeper.fetch_state(newest))
+            self._go_on(self.processes.from_first(lambda: self.keeper.fetch_state(newest)))
             return
         if self.config.score.normalise_answers:
             self._fit_scale(self.config.score.normalise_answers)
@@ -104,7 +109,7 @@ class PpoRun:
         self.keeper.save(self.learner, progress)
 
     def publish(self) -> None:
-        self.keeper.publish(self.policy, self.done, self.best)
+        self.keeper.publish(self.policy, self.learner.policy.trained, self.done, self.best)
 
     def update(self) -> dict[str, float]:
         """One turn of the loop; gives its figures."""
@@ -127,6 +132,7 @@ class PpoRun:
         figures |= value_figures(rollout, batch.returns) if learner.value is not None else {}
         figures |= {"kl_coef": self.kl.coef, "first_ratio_deviation": stats.first_ratio_deviation}
         figures |= {"learning_rate": learner.policy.optimizer.learning_rate(update)}
+        figures = self.processes.from_first(partial(dict, figures))  # a last bit must not part them
         self.kl.update(figures["kl_nats"], episodes=len(pairs))
         self.stopped = config.kl.stop_nats is not None and figures["kl_nats"] > config.kl.stop_nats
         if self.stopped:
@@ -141,15 +147,16 @@ class PpoRun:
             answers_per_question=self.config.sampling.answers_per_question,
             max_tokens=self.config.ppo.micro_batch_tokens,
             rng=rng,
+            processes=self.processes,
         )
-        return [packed_minibatch(pairs, part, self.learner.policy.model.device) for part in rows]
+        return [packed_minibatch(pairs, part, self.learner.policy.trained.device) for part in rows]
 
     def evaluate(self) -> dict[str, float]:
         """Figures of the policy as it is; publishes it when it is the best so far."""
         if self.evaluation is None:
             return {}
         clock = Stopwatch()
-        figures = self.evaluation.run(self.done)
+        figures = self.processes.from_first(partial(dict, self.evaluation.run(self.done)))
         clock.lap("evaluate")
         name = self.config.output.keep_best
         if name is not None:
@@ -168,7 +175,7 @@ class PpoRun:
 
     def _outage_figures(self) -> dict[str, float]:
         outages = self.outages.values()
-        return {
-            "judge_retries": float(sum(judge.retries for judge in outages)),
-            "judge_outage_seconds": sum(judge.seconds for judge in outages),
-        }
+        own = (sum(judge.retries for judge in outages), sum(judge.seconds for judge in outages))
+        retries, seconds = zip(*self.processes.gather(own), strict=True)
+        # One process that waits makes all of them wait.
+        return {"judge_retries": float(sum(retries)), "judge_outage_seconds": max(seconds)}

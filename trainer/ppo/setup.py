@@ -8,29 +8,42 @@ from rewardplane.modeling.models import Loaded, load_causal_model
 
 from ..config import ConfigError
 from ..judges import ReferenceJudge, RewardJudge
+from ..lora import adapt
 from ..optim import Optimizer
+from ..processes import ALONE, Processes
+from ..recompute import recompute_layers
+from ..sharding import Trained
 from .collect import Collector
 from .config import PpoRunConfig
 from .learner import Learner, PolicyLearner, ValueLearner
 from .value import ValueModel
 
 
-def make_learner(config: PpoRunConfig) -> tuple[Loaded, Learner]:
+def make_learner(config: PpoRunConfig, processes: Processes = ALONE) -> tuple[Loaded, Learner]:
     """Loads the policy and the value model. Raises ConfigError when they have different tokenizers."""
-    policy = load_causal_model(config.policy.path, torch.float32, config.device)
-    _switch_off_dropout(policy.model)
-    optimizer = Optimizer([policy.model], config.policy_optimizer, config.updates)
+    policy = load_causal_model(config.policy.path, torch.float32, str(processes.loading_device(config.device)))
+    adapt(policy.model, config.policy.lora, seed=config.seed)
+    trained = _trained(policy.model, config, processes)
+    optimizer = Optimizer([trained], config.policy_optimizer, config.updates)
     return policy, Learner(
-        policy=PolicyLearner(policy.model, optimizer, config.sampling.temperature),
-        value=_value_learner(config, policy),
+        policy=PolicyLearner(trained, optimizer, config.precision, config.sampling.temperature),
+        value=_value_learner(config, policy, processes),
     )
 
 
-def _value_learner(config: PpoRunConfig, policy: Loaded) -> ValueLearner | None:
+def _trained(model: torch.nn.Module, config: PpoRunConfig, processes: Processes) -> Trained:
+    model.eval()  # with dropout, log-probs of one answer differ from pass to pass, and no ratio is 1
+    if config.gradient_checkpointing:
+        recompute_layers(model)
+    return Trained(model, processes)
+
+
+def _value_learner(config: PpoRunConfig, policy: Loaded, processes: Processes) -> ValueLearner | None:
     if config.value_optimizer is None:  # the configuration makes sure that there is one with GAE, and none without
         return None
+    device = str(processes.loading_device(config.device))
     if config.value.path is not None:
-        value, fingerprint = ValueModel.from_reward_model(config.value.path, config.device)
+        value, fingerprint = ValueModel.from_reward_model(config.value.path, device)
         if fingerprint != policy.encoder.fingerprint:
             raise ConfigError(
                 f"value.path: {config.value.path} has another tokenizer than policy.path; leave value.path "
@@ -38,12 +51,14 @@ def _value_learner(config: PpoRunConfig, policy: Loaded) -> ValueLearner | None:
             )
     else:
         generator = torch.Generator().manual_seed(config.seed)
-        value = ValueModel.from_sft_model(config.policy.path, config.device, generator)
-    _switch_off_dropout(value)
-    return ValueLearner(value, Optimizer([value], config.value_optimizer, config.updates))
+        value = ValueModel.from_sft_model(config.policy.path, device, generator)
+    adapt(value.backbone, config.value.lora, seed=config.seed)
+    trained = _trained(value, config, processes)
+    optimizer = Optimizer([trained], config.value_optimizer, config.updates)
+    return ValueLearner(trained, optimizer, config.precision)
 
 
-def make_collector(config: PpoRunConfig, policy: Loaded) -> Collector:
+def make_collector(config: PpoRunConfig, policy: Loaded, trained: Trained) -> Collector:
     """Connects to the judges, waiting for them. Raises JudgeMisfit and JudgeGone."""
     reference = ReferenceJudge(config.reference, policy.encoder)
     try:
@@ -51,9 +66,4 @@ def make_collector(config: PpoRunConfig, policy: Loaded) -> Collector:
     except BaseException:
         reference.close()
         raise
-    return Collector(policy, reward, reference, config.sampling)
-
-
-def _switch_off_dropout(model: torch.nn.Module) -> None:
-    """With it, log-probs of one answer differ from pass to pass, and no ratio is 1."""
-    model.eval()
+    return Collector(policy, trained, reward, reference, config.sampling, config.precision)

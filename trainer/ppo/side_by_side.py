@@ -12,14 +12,19 @@ from typing import TypeVar
 
 import torch
 
+from ..processes import ALONE, Processes
+
 S = TypeVar("S")
 T = TypeVar("T")
 
 
-def side_by_side(device: torch.device, first: Callable[[], S], second: Callable[[], T]) -> tuple[S, T]:
+def side_by_side(
+    device: torch.device, first: Callable[[], S], second: Callable[[], T], *, processes: Processes = ALONE
+) -> tuple[S, T]:
     """Gives both results. When one fails, the other still ends before the error is raised."""
     threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1:
+    # Several processes must meet in the same order.
+    if device.type != "cpu" or threads == 1 or processes.count > 1:
         return first(), second()
 
     def with_its_share() -> T:

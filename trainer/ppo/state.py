@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from rewardplane.modeling.durable import sync_path
 
+from ..whole_state import Stateful, load_whole_state, whole_state
 from .learner import Learner
 from .scoring import ScoreScale
 
@@ -47,9 +47,9 @@ class Progress:
 
 
 def snapshot(learner: Learner) -> dict[str, Any]:
-    """Weights and optimizer states in host memory, which training does not change any more."""
-    copied: dict[str, Any] = _copy({name: part.state_dict() for name, part in _parts(learner).items()})
-    return copied
+    """Weights and optimizer states in host memory, which training does not change any more; of the first process."""
+    wanted = learner.processes.first
+    return {name: whole_state(part, wanted=wanted) for name, part in _parts(learner).items()}
 
 
 def write_state(directory: Path, tensors: dict[str, Any], progress: Progress, keep: int) -> Path:
@@ -91,21 +91,13 @@ def read_progress(state: Path) -> Progress:
 
 def load_weights(state: Path, learner: Learner) -> None:
     """Puts weights and optimizers back."""
-    saved = torch.load(state / TENSORS, map_location=learner.policy.model.device, weights_only=True)
+    saved = torch.load(state / TENSORS, weights_only=True, mmap=True)  # a shard needs only its share
     for part, content in _parts(learner).items():
-        content.load_state_dict(saved[part])
+        load_whole_state(content, saved[part])
 
 
-def _parts(learner: Learner) -> dict[str, torch.nn.Module | torch.optim.Optimizer]:
-    parts = {"policy": learner.policy.model, "policy_optimizer": learner.policy.optimizer.adamw}
+def _parts(learner: Learner) -> dict[str, Stateful]:
+    parts: dict[str, Stateful] = {"policy": learner.policy.model, "policy_optimizer": learner.policy.optimizer.adamw}
     if learner.value is not None:
         parts |= {"value": learner.value.model, "value_optimizer": learner.value.optimizer.adamw}
     return parts
-
-
-def _copy(content: Any) -> Any:
-    if isinstance(content, Tensor):
-        return content.detach().to("cpu", copy=True)
-    if isinstance(content, dict):
-        return {key: _copy(value) for key, value in content.items()}
-    return [_copy(value) for value in content] if isinstance(content, list) else content

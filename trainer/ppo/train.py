@@ -11,6 +11,7 @@ import torch
 from rewardplane.modeling.checkpoint import Manifest, read_manifest
 
 from ..metrics.exporter import RunMetrics
+from ..processes import ALONE, Processes
 from ..progress import METRICS, RunLog
 from ..run_record import write_record
 from .config import PpoRunConfig
@@ -30,8 +31,8 @@ class PpoResult:
     metrics: Path
 
 
-def run_ppo(config: PpoRunConfig, judge: Judge | None = None) -> PpoResult:
-    """Trains a policy; publishes its checkpoints under `output.directory`/checkpoints.
+def run_ppo(config: PpoRunConfig, judge: Judge | None = None, processes: Processes = ALONE) -> PpoResult:
+    """Trains a policy; publishes its checkpoints under `output.directory`/checkpoints. All of `processes` must run it.
 
     `judge` adds figures of its own to the evaluations. The line of update u in metrics.jsonl describes the
     policy after u updates and what the next update did with its answers.
@@ -39,18 +40,22 @@ def run_ppo(config: PpoRunConfig, judge: Judge | None = None) -> PpoResult:
     torch.manual_seed(config.seed)
     with ExitStack() as stack:
         metrics = stack.enter_context(RunMetrics(config.metrics, "ppo", updates=config.updates, device=config.device))
-        run = PpoRun(config, judge)
+        run = PpoRun(config, judge, processes)
         metrics.watch(run.keeper.written, run.outages)
         stack.callback(run.collector.close)
         stack.enter_context(run.keeper)
         run.start()
-        if run.evaluation is not None:
+        if run.evaluation is not None and processes.first:
             run.evaluation.forget_from(run.done)
         resumed = run.done - 1 if run.done else None
-        write_record(config.output.directory, "ppo", config.updates, config)
+        if processes.first:
+            write_record(config.output.directory, "ppo", config.updates, config)
         progress = stack.enter_context(
-            RunLog(config.output.directory, config.updates, "ppo", resumed_update=resumed, metrics=metrics)
-        )
+            RunLog(
+                config.output.directory, config.updates, "ppo",
+                resumed_update=resumed, metrics=metrics, silent=not processes.first,
+            )
+        )  # fmt: skip
         while run.done < config.updates and not run.stopped:
             update = run.done
             figures = run.evaluate() if _is_evaluated(config, update) else {}
@@ -61,7 +66,7 @@ def run_ppo(config: PpoRunConfig, judge: Judge | None = None) -> PpoResult:
         if last:
             progress.write(run.done, last, show=SHOWN)
         run.publish()
-        run.keeper.finish()
+        processes.from_first(run.keeper.finish)
     checkpoint = run.keeper.checkpoint(run.done)
     return PpoResult(checkpoint, read_manifest(checkpoint), run.done, config.output.directory / METRICS)
 

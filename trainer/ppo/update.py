@@ -56,5 +56,5 @@ def ppo_epochs(
     def of_value() -> list[dict[str, float]]:
         return [{} for _ in steps] if value is None else value_steps(value, batch, steps, config, update)
 
-    both = side_by_side(batch.answer_mask.device, of_policy, of_value)
+    both = side_by_side(batch.answer_mask.device, of_policy, of_value, processes=learner.processes)
     return UpdateStats([policy_figures | value_figures for policy_figures, value_figures in zip(*both, strict=True)])

@@ -14,16 +14,12 @@ from rewardplane.modeling.packing import PackedPairs
 
 
 class ValueModel(nn.Module):
-    """Gives the value of the state before each answer token."""
+    """Gives the value of the state before each answer token: `packed_values`."""
 
     def __init__(self, backbone: Any, head: nn.Linear) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
-
-    def forward(self, packed: PackedPairs) -> Tensor:  # [sum A]
-        hidden = packed_hidden(self.backbone, packed, only=packed.predict_rows)
-        return apply_head(self.head, hidden[packed.predict_index])
 
     def standardise(self, mean: float, spread: float) -> None:
         """Makes the model predict (value - mean) / spread instead of value."""
@@ -58,3 +54,9 @@ class ValueModel(nn.Module):
             head.weight.normal_(0.0, (width + 1) ** -0.5, generator=generator)
             head.bias.zero_()
         return cls(model.base_model, head.to(device))
+
+
+def packed_values(model: ValueModel, packed: PackedPairs) -> Tensor:  # [sum A]
+    """Of the state before every answer token, pair by pair. Differentiable."""
+    hidden = packed_hidden(model.backbone, packed, only=packed.predict_rows)
+    return apply_head(model.head, hidden[packed.predict_index])

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from .config import PpoConfig
 from .learner import ValueLearner
 from .losses import value_loss
-from .microbatch import Minibatch
+from .microbatch import Minibatch, answer_tokens
 from .rollout import TrainingBatch, pad_answers
+from .value import packed_values
 
 
 def value_steps(
@@ -22,13 +23,14 @@ def _step(
     learner: ValueLearner, batch: TrainingBatch, minibatch: Minibatch, config: PpoConfig, update: int
 ) -> dict[str, float]:
     parts = [batch.select(micro.rows) for micro in minibatch]
-    num_tokens = sum(float(part.answer_mask.sum()) for part in parts)
+    processes = learner.trained.processes
+    num_tokens = answer_tokens(minibatch, parts, processes)
     total = 0.0
     for micro, part in zip(minibatch, parts, strict=True):
-        values = pad_answers(learner.model(micro.packed), part.answer_mask)
-        loss = value_loss(
+        values = pad_answers(learner.run(packed_values, micro.packed), part.answer_mask)
+        loss = micro.weight * value_loss(
             values, part.old_values, part.returns, part.answer_mask, config.clip_range_value, num_tokens
         )  # fmt: skip
         loss.backward()
         total += float(loss.detach())
-    return {"value_loss": total, "value_grad_norm": learner.optimizer.step(update)}
+    return {"value_loss": processes.sums([total])[0], "value_grad_norm": learner.optimizer.step(update)}

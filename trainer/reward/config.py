@@ -57,6 +57,8 @@ class RewardConfig(Section):
     """Answers that the mean score is taken over, drawn at random where there are more."""
     shuffle_labels: bool = False
     """Deals the ranks of each question out at random: a control that must end at an accuracy of 0.5."""
+    gradient_checkpointing: bool = False
+    """Keeps one tensor a layer for the backward and computes the rest again: less memory, a third more computation."""
     save_every: NonNegativeInt = 200
     """Updates between states that an interrupted run goes on from; 0 saves none."""
     precision: Precision = "auto"
@@ -68,4 +70,6 @@ class RewardConfig(Section):
 
     def numbers_digest(self) -> str:
         """Hex SHA-256 over the settings that decide the run's numbers: not where things are, nor how often it saves."""
-        return digest_without(self, {"output", "name", "metrics", "evaluate_every", "save_every"})
+        return digest_without(
+            self, {"output", "name", "metrics", "gradient_checkpointing", "evaluate_every", "save_every"}
+        )

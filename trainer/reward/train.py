@@ -23,6 +23,7 @@ from ..optim import Optimizer
 from ..precision import Precision, autocast
 from ..processes import ALONE, Processes
 from ..progress import RunLog, pace
+from ..recompute import recompute_layers
 from ..run_record import write_record
 from ..sharding import Trained
 from ..states import RunStates
@@ -70,6 +71,8 @@ def run_reward(config: RewardConfig, processes: Processes = ALONE) -> RewardResu
     data.encode(loaded)
     states = RunStates(config.output, config.save_every, config.numbers_digest())
     adapt(loaded.model, config.lora, head=final_linear(loaded.model), seed=config.seed)
+    if config.gradient_checkpointing:
+        recompute_layers(loaded.model)
     trained = Trained(loaded.model, processes)
     batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(data.groups, config, epoch)]
     if processes.first:

@@ -77,6 +77,8 @@ class SftConfig(Section):
     """Tokens of one optimizer step, questions included."""
     micro_batch_tokens: PositiveInt = 4096
     """Tokens of one forward and backward; changes memory and speed, and the result only by rounding."""
+    gradient_checkpointing: bool = False
+    """Keeps one tensor a layer for the backward and computes the rest again: less memory, a third more computation."""
     save_every: NonNegativeInt = 200
     """Updates between states that an interrupted run goes on from; 0 saves none."""
     precision: Precision = "auto"
@@ -94,4 +96,4 @@ class SftConfig(Section):
 
     def numbers_digest(self) -> str:
         """Hex SHA-256 over the settings that decide the run's numbers: not where things are, nor how often it saves."""
-        return digest_without(self, {"output", "name", "metrics", "save_every"})
+        return digest_without(self, {"output", "name", "metrics", "gradient_checkpointing", "save_every"})

@@ -25,6 +25,7 @@ from ..optim import Optimizer
 from ..precision import Precision, autocast
 from ..processes import ALONE, Processes
 from ..progress import RunLog, pace
+from ..recompute import recompute_layers
 from ..run_record import write_record
 from ..sharding import Trained
 from ..states import RunStates
@@ -66,6 +67,8 @@ def run_sft(config: SftConfig, processes: Processes = ALONE) -> SftResult:
     batches = [batch for epoch in range(config.epochs) for batch in epoch_batches(pairs, config, epoch)]
     states = RunStates(config.output, config.save_every, config.numbers_digest())
     adapt(start.model, config.lora, seed=config.seed)
+    if config.gradient_checkpointing:
+        recompute_layers(start.model)
     trained = Trained(start.model, processes)
     if processes.first:
         write_record(config.output, "sft", len(batches), config)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rewardplane.trainer.batches import Turn
 from rewardplane.trainer.ppo.config import PpoConfig
 from rewardplane.trainer.ppo.learner import Learner
 from rewardplane.trainer.ppo.microbatch import Rows, packed_minibatch
@@ -71,7 +72,7 @@ def one_step(
         learner.value.optimizer.adamw.register_step_pre_hook(keep("value", learner.value.model)),
     ]
     rng = np.random.default_rng(0)
-    minibatch = packed_minibatch(batch.pairs, parts, learner.policy.model.device)
+    minibatch = packed_minibatch(batch.pairs, [Turn(rows) for rows in parts], learner.policy.model.device)
     stats = ppo_epochs(learner, batch, (minibatch,), iter([texts]) if texts else None, config, 0, rng)
     for hook in hooks:
         hook.remove()

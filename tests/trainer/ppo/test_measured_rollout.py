@@ -12,6 +12,7 @@ import pytest
 import torch
 from ppo_gradients import ragged_pairs, training_batch
 from ppo_runs import NOWHERE, Models, read_config, settings
+from rewardplane.trainer.batches import Turn
 from rewardplane.trainer.ppo.collect import Verdict
 from rewardplane.trainer.ppo.config import PpoConfig, ScoreConfig
 from rewardplane.trainer.ppo.figures import rollout_figures, value_figures
@@ -29,7 +30,7 @@ from torch.nn.functional import pad
 from rewardplane.wire import TokenPair
 
 CPU = torch.device("cpu")
-ROWS = ((0, 1, 2, 3), (4, 5, 6, 7))
+ROWS = (Turn((0, 1, 2, 3)), Turn((4, 5, 6, 7)))
 
 
 def learner_of(directory: Path, models: Models, overrides: Mapping[str, Any]) -> tuple[Learner, tuple[int, ...]]:
@@ -44,7 +45,7 @@ def ending_with(*last: int) -> tuple[TokenPair, ...]:
 
 
 def measured(learner: Learner, pairs: tuple[TokenPair, ...], stops: tuple[int, ...]) -> Rollout:
-    return measure(learner, pairs, stops, (packed_minibatch(pairs, (tuple(range(len(pairs))),), CPU),))
+    return measure(learner, pairs, stops, (packed_minibatch(pairs, [Turn(range(len(pairs)))], CPU),))
 
 
 def test_stop_token_that_is_not_eos_ends_an_answer_and_carries_its_score(tmp_path: Path, models: Models) -> None:

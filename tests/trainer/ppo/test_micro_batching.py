@@ -66,7 +66,7 @@ def test_columns_of_padding_change_nothing(tmp_path: Path, models: Models, whole
 @pytest.mark.parametrize("max_tokens", [1, 60, 10_000])
 def test_every_answer_is_in_one_micro_batch_beside_those_to_its_question(max_tokens: int) -> None:
     minibatches = cut(PAIRS, minibatches=3, answers_per_question=2, max_tokens=max_tokens, rng=np.random.default_rng(1))
-    micro_batches = [micro for minibatch in minibatches for micro in minibatch]
+    micro_batches = [turn.rows for minibatch in minibatches for turn in minibatch]
     assert len(minibatches) == 3
     assert sorted(row for micro in micro_batches for row in micro) == list(range(16))
     for micro in micro_batches:
@@ -81,7 +81,8 @@ def test_a_micro_batch_holds_no_more_tokens_than_asked_for() -> None:
         stored = sum(q if q >= 16 else 2 * q for q in questions.values())
         return stored + sum(len(PAIRS[row].answer_ids) for row in rows)
 
-    (minibatch,) = cut(PAIRS, minibatches=1, answers_per_question=2, max_tokens=80, rng=np.random.default_rng(1))
+    (turns,) = cut(PAIRS, minibatches=1, answers_per_question=2, max_tokens=80, rng=np.random.default_rng(1))
+    minibatch = [tuple(turn.rows) for turn in turns]
     assert len(minibatch) > 1
     assert all(cost(micro) <= 80 for micro in minibatch)
     # Greedy: no micro-batch could have taken in the next question.

@@ -12,6 +12,7 @@ from judge_peer import RewardPeer, serving
 from ppo_runs import QUESTIONS, Judges, Models, read_config, settings
 from rewardplane.trainer.ppo.collect import Collector, EncodedQuestion
 from rewardplane.trainer.ppo.setup import make_collector
+from rewardplane.trainer.sharding import Trained
 
 from rewardplane.modeling.models import Loaded, load_causal_model
 
@@ -23,7 +24,9 @@ def policy(models: Models) -> Loaded:
 
 def collector_of(directory: Path, models: Models, judges: Judges, policy: Loaded, batch_questions: int) -> Collector:
     overrides = {"sampling.batch_questions": batch_questions, "sampling.answers_per_question": 2}
-    return make_collector(read_config(directory, settings(directory, models, judges, overrides)), policy)
+    return make_collector(
+        read_config(directory, settings(directory, models, judges, overrides)), policy, Trained(policy.model)
+    )
 
 
 def encoded(policy: Loaded) -> list[EncodedQuestion]:
