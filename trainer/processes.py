@@ -47,6 +47,10 @@ class Processes:
         dist.all_gather_object(given, own)
         return given
 
+    def of_first(self, own: T) -> T:
+        """What the first process has."""
+        return self.gather(own)[0]
+
     def sums(self, values: Sequence[float]) -> list[float]:
         """Adds up numbers, each over all processes."""
         return [sum(own) for own in zip(*self.gather(values), strict=True)]

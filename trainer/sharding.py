@@ -37,7 +37,8 @@ class Trained(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     def forward(self, function: Callable[..., T], *arguments: Any) -> T:
         result = function(self.model, *arguments)

@@ -24,7 +24,8 @@ class _Learner:
     def run(self, function: Callable[..., T], packed: PackedPairs, *arguments: Any) -> T:
         """`function(model, packed, *arguments)` in the precision of training; leaves it before a backward."""
         with autocast(self.precision, self.trained.device):
-            return self.trained(function, packed, *arguments)
+            result: T = self.trained(function, packed, *arguments)
+            return result
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +63,7 @@ class PpoRun:
         Raises ConfigError when the directory holds another run, DigestMismatch when a judge has other weights.
         """
         for judge in (self.collector.reward, self.collector.reference):
-            judge.require(self.processes.from_first(partial(getattr, judge, "digest")))
+            judge.require(self.processes.of_first(judge.digest))
         newest = self.processes.from_first(self.keeper.newest_state)
         if newest is not None:
             self._go_on(self.processes.from_first(lambda: self.keeper.fetch_state(newest)))
@@ -132,7 +131,7 @@ class PpoRun:
         figures |= value_figures(rollout, batch.returns) if learner.value is not None else {}
         figures |= {"kl_coef": self.kl.coef, "first_ratio_deviation": stats.first_ratio_deviation}
         figures |= {"learning_rate": learner.policy.optimizer.learning_rate(update)}
-        figures = self.processes.from_first(partial(dict, figures))  # a last bit must not part them
+        figures = self.processes.of_first(figures)  # a last bit must not part them
         self.kl.update(figures["kl_nats"], episodes=len(pairs))
         self.stopped = config.kl.stop_nats is not None and figures["kl_nats"] > config.kl.stop_nats
         if self.stopped:
@@ -156,7 +155,7 @@ class PpoRun:
         if self.evaluation is None:
             return {}
         clock = Stopwatch()
-        figures = self.processes.from_first(partial(dict, self.evaluation.run(self.done)))
+        figures = self.processes.of_first(self.evaluation.run(self.done))
         clock.lap("evaluate")
         name = self.config.output.keep_best
         if name is not None:
