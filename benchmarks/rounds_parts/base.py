@@ -42,7 +42,7 @@ def prepared(directory: Path, cache: Path) -> Base:
     return base
 
 
-def round_toml(base: Base, path: Path, *, seed: int, questions: int, updates: int) -> Path:
+def round_toml(base: Base, path: Path, *, seed: int, questions: int, updates: int, kl_coef: float) -> Path:
     """Settings of a round: the demo's, with K = 9; its first reward model begins with that of people's ratings."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
@@ -63,7 +63,7 @@ optimizer = {{ learning_rate = 3e-4, warmup_updates = 5 }}
 [policy]
 updates = {updates}
 evaluate_every = 5
-kl = {{ coef = 0.1 }}
+kl = {{ coef = {kl_coef} }}
 ppo = {{ ptx_coef = 0.1, ptx_texts = 16 }}
 policy_optimizer = {{ learning_rate = 3e-4, warmup_updates = 5, schedule = "constant" }}
 value_optimizer = {{ learning_rate = 5e-4, warmup_updates = 5, schedule = "constant" }}

@@ -23,9 +23,8 @@ def markdown(content: Mapping[str, Any]) -> str:
     for part, title in TITLES.items():
         rows = content[part]
         if part == "two-rounds":  # one column a seed reads better
-            rows = [
-                {"": name, **{f"seed {row['seed']}": row[name] for row in rows}} for name in rows[0] if name != "seed"
-            ]
+            figures = [name for name in rows[0] if name != "name"]
+            rows = [{"": figure, **{row["name"]: row[figure] for row in rows}} for figure in figures]
         lines += ["", f"## {title}", "", *table(rows)]
     return "\n".join(lines) + "\n"
 

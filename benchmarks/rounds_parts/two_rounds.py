@@ -9,38 +9,42 @@ from pathlib import Path
 
 from rounds_parts.base import Base, round_toml
 
-QUESTIONS, UPDATES = 500, 50
+QUESTIONS = 500
+VARIANTS = {"near": (50, 0.1), "far": (80, 0.02)}
+"""PPO updates and KL coefficient: as in the demo, and so that the first policy leaves its reward model behind."""
 
 Row = dict[str, object]
 
 
-def round_directory(directory: Path, seed: int, number: int) -> Path:
-    return directory / f"seed{seed}" / f"round{number}"
+def round_directory(directory: Path, variant: str, seed: int, number: int) -> Path:
+    return directory / f"{variant}-seed{seed}" / f"round{number}"
 
 
-def measure(base: Base, directory: Path, seed: int) -> Row:
+def measure(base: Base, directory: Path, variant: str, seed: int) -> Row:
     """Goes on where it was interrupted, as rounds do."""
-    first, second = (round_directory(directory, seed, number) for number in (1, 2))
-    toml = round_toml(base, directory / f"seed{seed}.toml", seed=seed, questions=QUESTIONS, updates=UPDATES)
+    first, second = (round_directory(directory, variant, seed, number) for number in (1, 2))
+    updates, kl_coef = VARIANTS[variant]
+    toml = directory / f"{variant}-seed{seed}.toml"
+    round_toml(base, toml, seed=seed, questions=QUESTIONS, updates=updates, kl_coef=kl_coef)
     if (second / "comparison.json").exists():
-        return row_of(seed, json.loads((second / "comparison.json").read_text()))
+        return row_of(f"{variant}, seed {seed}", json.loads((second / "comparison.json").read_text()))
     for place, begun in ((first, ["--config", str(toml)]), (second, ["--parent", str(first)])):
         command("start", str(place), *begun)
         command("sample", str(place))
         command("label", str(place), "--simulate")
         command("train", str(place))
     command("compare", str(first), str(second), "--equal-kl", "--answers", "8")
-    return row_of(seed, json.loads((second / "comparison.json").read_text()))
+    return row_of(f"{variant}, seed {seed}", json.loads((second / "comparison.json").read_text()))
 
 
 def command(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "rewardplane", "round", *arguments], check=True)
 
 
-def row_of(seed: int, found: dict[str, dict[str, dict[str, float]]]) -> Row:
+def row_of(name: str, found: dict[str, dict[str, dict[str, float]]]) -> Row:
     first, second, accuracy = found["first"], found["second"], found["reward_accuracy"]
     return {
-        "seed": seed,
+        "name": name,
         "win rate of policy 2": interval(found["win_rate"]),
         "KL of policy 1, nats": interval(first["kl_nats"]),
         "KL of policy 2, nats": interval(second["kl_nats"]),
