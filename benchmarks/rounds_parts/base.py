@@ -42,8 +42,10 @@ def prepared(directory: Path, cache: Path) -> Base:
     return base
 
 
-def round_toml(base: Base, path: Path, *, seed: int, questions: int, updates: int, kl_coef: float) -> Path:
-    """Settings of a round: the demo's, with K = 9; its first reward model begins with that of people's ratings."""
+def round_toml(
+    base: Base, path: Path, *, seed: int, questions: int, updates: int, kl_coef: float, backbone: Path
+) -> Path:
+    """Settings of a round: the demo's, with K = 9; its first reward model begins with `backbone`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         f"""seed = {seed}
@@ -57,7 +59,7 @@ questions = {questions}
 answers = 9
 temperatures = [0.8, 1.0, 1.2]
 [reward]
-backbone = "{base.reward}"
+backbone = "{backbone}"
 epochs = 3
 optimizer = {{ learning_rate = 3e-4, warmup_updates = 5 }}
 [policy]

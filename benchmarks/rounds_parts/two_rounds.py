@@ -5,13 +5,30 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from rounds_parts.base import Base, round_toml
 
 QUESTIONS = 500
-VARIANTS = {"near": (50, 0.1), "far": (80, 0.02)}
-"""PPO updates and KL coefficient: as in the demo, and so that the first policy leaves its reward model behind."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What the first round is like; the second has QUESTIONS items in any case."""
+
+    updates: int
+    kl_coef: float
+    first_questions: int
+    knows_ratings: bool
+    """Whether the first reward model begins with that of people's ratings, else with the language model."""
+
+
+VARIANTS = {
+    "near": Variant(50, 0.1, QUESTIONS, True),
+    "far": Variant(80, 0.02, QUESTIONS, True),
+    "weak start": Variant(50, 0.1, 60, False),
+}
 
 Row = dict[str, object]
 
@@ -23,12 +40,17 @@ def round_directory(directory: Path, variant: str, seed: int, number: int) -> Pa
 def measure(base: Base, directory: Path, variant: str, seed: int) -> Row:
     """Goes on where it was interrupted, as rounds do."""
     first, second = (round_directory(directory, variant, seed, number) for number in (1, 2))
-    updates, kl_coef = VARIANTS[variant]
-    toml = directory / f"{variant}-seed{seed}.toml"
-    round_toml(base, toml, seed=seed, questions=QUESTIONS, updates=updates, kl_coef=kl_coef)
+    own = VARIANTS[variant]
+    toml = round_toml(
+        base, directory / f"{variant}-seed{seed}.toml", seed=seed, questions=own.first_questions,
+        updates=own.updates, kl_coef=own.kl_coef, backbone=base.reward if own.knows_ratings else base.sft,
+    )  # fmt: skip
     if (second / "comparison.json").exists():
         return row_of(f"{variant}, seed {seed}", json.loads((second / "comparison.json").read_text()))
-    for place, begun in ((first, ["--config", str(toml)]), (second, ["--parent", str(first)])):
+    for place, begun in (
+        (first, ["--config", str(toml)]),
+        (second, ["--parent", str(first), "--set", f"sample.questions={QUESTIONS}"]),
+    ):
         command("start", str(place), *begun)
         command("sample", str(place))
         command("label", str(place), "--simulate")
