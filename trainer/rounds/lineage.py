@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from shlex import quote
 
 from .place import Round
 from .record import Labelled, Sampled
@@ -33,17 +34,18 @@ def nodes(made: Round) -> list[Node]:
 
 def next_step(made: Round) -> str:
     """The command that goes on."""
-    record = made.record
+    record, place = made.record, quote(made.place)
     if record.sampled is None:
-        return f"rewardplane round sample {made.place}"
+        return f"rewardplane round sample {place}"
     if record.labelled is None:
-        page = f"rewardplane label {made.directory if made.remote else made.place} --ranker NAME"
+        # The page works on a directory.
+        page = f"rewardplane label {quote(str(made.directory)) if made.remote else place} --ranker NAME"
         if record.settings.label.per_item > 1:
             page += f" --per-item {record.settings.label.per_item}"
-        return f"{page}, then rewardplane round label {made.place}"
+        return f"{page}, then rewardplane round label {place}"
     if record.reward is None or record.policy is None:
-        return f"rewardplane round train {made.place}"
-    return f"rewardplane round start NEXT --parent {made.place}"
+        return f"rewardplane round train {place}"
+    return f"rewardplane round start NEXT --parent {place}"
 
 
 def lineage_text(made: Round) -> str:
