@@ -1,6 +1,6 @@
 """Rounds with a SIMULATED ranker: two rounds in full, K = 9 against K = 4, active choice against random.
 
-python benchmarks/rounds.py [--base DIRECTORY] [--parts two-rounds k active]; about 40 minutes on two cores, 4 more
+python benchmarks/rounds.py [--base DIRECTORY] [--parts two-rounds k active]; about an hour on two cores, 4 more
 where --base has no language model yet. The ranker is the VADER lexicon with noise fitted to one person's 0.84 of pairs,
 and the judge the lexicon without noise: nothing here was ranked or judged by a person.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from itertools import product
 from pathlib import Path
 
 from result_file import RESULTS
@@ -30,7 +29,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=Path("build/rounds/base"), help="where the language model is kept")
     parser.add_argument("--directory", type=Path, default=Path("build/rounds"), help="where rounds and findings go")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1], help="of the two rounds")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="findings of the others are kept")
     options = parser.parse_args()
     directory = options.directory.absolute()
@@ -38,10 +36,9 @@ def main() -> None:
     base = prepared(options.base.absolute(), cache_directory(os.environ))
     for part in options.parts:
         if part == "two-rounds":
-            pairs = product(two_rounds.VARIANTS, options.seeds)
-            found = [two_rounds.measure(base, directory, variant, seed) for variant, seed in pairs]
+            found = two_rounds.measure_all(base, directory)
         else:
-            items = read_items(two_rounds.round_directory(directory, "near", options.seeds[0], 1))
+            items = read_items(two_rounds.round_directory(directory, "near", 0, 1))
             person = SimulatedPerson(items, fit_noise(item_scores(items)))
             measure = answers_ranked.measure if part == "k" else active.measure
             found = measure(base.reward, person, len(items), directory / part)

@@ -22,13 +22,17 @@ class Variant:
     first_questions: int
     knows_ratings: bool
     """Whether the first reward model begins with that of people's ratings, else with the language model."""
+    seeds: tuple[int, ...]
 
 
 VARIANTS = {
-    "near": Variant(50, 0.1, QUESTIONS, True),
-    "far": Variant(80, 0.02, QUESTIONS, True),
-    "weak start": Variant(50, 0.1, 60, False),
+    "near": Variant(50, 0.1, QUESTIONS, True, (0, 1)),
+    "far": Variant(80, 0.02, QUESTIONS, True, (0,)),
+    "weak start": Variant(50, 0.1, 60, False, (0, 1)),
 }
+
+CONTROL_KL_COEF = 0.03
+KEPT = "compared.json"
 
 Row = dict[str, object]
 
@@ -37,26 +41,52 @@ def round_directory(directory: Path, variant: str, seed: int, number: int) -> Pa
     return directory / f"{variant}-seed{seed}" / f"round{number}"
 
 
+def measure_all(base: Base, directory: Path) -> list[Row]:
+    """One row a variant and seed, and the controls of "far". Goes on where it was interrupted, as rounds do."""
+    rows = [measure(base, directory, name, seed) for name, own in VARIANTS.items() for seed in own.seeds]
+    return rows + [control(base, directory, seed) for seed in VARIANTS["far"].seeds]
+
+
 def measure(base: Base, directory: Path, variant: str, seed: int) -> Row:
-    """Goes on where it was interrupted, as rounds do."""
-    first, second = (round_directory(directory, variant, seed, number) for number in (1, 2))
     own = VARIANTS[variant]
+    first, second = (round_directory(directory, variant, seed, number) for number in (1, 2))
     toml = round_toml(
         base, directory / f"{variant}-seed{seed}.toml", seed=seed, questions=own.first_questions,
         updates=own.updates, kl_coef=own.kl_coef, backbone=base.reward if own.knows_ratings else base.sft,
     )  # fmt: skip
-    if (second / "comparison.json").exists():
-        return row_of(f"{variant}, seed {seed}", json.loads((second / "comparison.json").read_text()))
-    for place, begun in (
-        (first, ["--config", str(toml)]),
-        (second, ["--parent", str(first), "--set", f"sample.questions={QUESTIONS}"]),
-    ):
-        command("start", str(place), *begun)
-        command("sample", str(place))
-        command("label", str(place), "--simulate")
-        command("train", str(place))
-    command("compare", str(first), str(second), "--equal-kl", "--answers", "8")
-    return row_of(f"{variant}, seed {seed}", json.loads((second / "comparison.json").read_text()))
+    if not (first / KEPT).exists():
+        turn(first, "--config", str(toml))
+        turn(second, "--parent", str(first), "--set", f"sample.questions={QUESTIONS}")
+    return compared(f"{variant}, seed {seed}", first, second)
+
+
+def control(base: Base, directory: Path, seed: int) -> Row:
+    """The first round of "far" held nearer to the reference, against the same second round.
+
+    Of two policies with one reward model the one that takes more updates to a KL is the better one there. This one
+    takes about as many as the second round's.
+    """
+    second, toml = round_directory(directory, "far", seed, 2), directory / f"far-seed{seed}.toml"
+    patient = second.with_name("control")
+    if not (patient / KEPT).exists():
+        turn(patient, "--config", str(toml), "--set", f"policy.kl.coef={CONTROL_KL_COEF}")
+    return compared(f"far, seed {seed}, first round with KL coefficient {CONTROL_KL_COEF}", patient, second)
+
+
+def turn(place: Path, *begun: str) -> None:
+    """One round, from start to policy."""
+    command("start", str(place), *begun)
+    command("sample", str(place))
+    command("label", str(place), "--simulate")
+    command("train", str(place))
+
+
+def compared(name: str, first: Path, second: Path) -> Row:
+    kept = first / KEPT
+    if not kept.exists():
+        command("compare", str(first), str(second), "--equal-kl", "--answers", "8")
+        kept.write_bytes((second / "comparison.json").read_bytes())
+    return row_of(name, json.loads(kept.read_text()))
 
 
 def command(*arguments: str) -> None:
