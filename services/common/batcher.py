@@ -11,7 +11,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -23,8 +22,10 @@ from rewardplane.modeling.packing import Share
 from rewardplane.wire import TokenPair
 
 from . import faults
+from .access import current_caller
 from .batch_metrics import BatchMetrics
 from .calls import Call, Job
+from .fair_queue import FairQueue, has_room
 from .pair_queue import Entry, PairQueue
 from .queue_wait import report_wait
 from .served_model import RowTokens
@@ -55,20 +56,22 @@ class Batcher:
         threads: int,
         parallel: int = 1,
         share: Share,
+        shared: bool = False,
         registry: CollectorRegistry,
     ) -> None:
-        """`parallel` batches are computed side by side, with `threads` CPU threads each."""
+        """`parallel` batches are computed side by side, with `threads` CPU threads each. `shared`: identities have parts
+        of the queue; else whoever comes may fill it."""
         self.max_batch_tokens = max_batch_tokens
         self.max_queue_tokens = max_queue_tokens
         self._metrics = BatchMetrics(registry, max_queue_tokens, parallel)
         self._run_batch = run_batch
+        self._shared = shared
         self._threads = threads
         self._parallel = parallel
         self._loop = asyncio.get_running_loop()
-        self._changed = threading.Condition()  # guards the five below
+        self._changed = threading.Condition()  # guards the four below
         self._pairs = PairQueue(share)
-        self._jobs: deque[Job[Any]] = deque()
-        self._job_tokens = 0
+        self._jobs: FairQueue[Job[Any]] = FairQueue()
         self._stopping = False
         self._tokens_per_s = 0.0
         self._workers = [threading.Thread(target=self._work, name=f"compute-{i}", daemon=True) for i in range(parallel)]
@@ -85,8 +88,8 @@ class Batcher:
     ) -> list[Any]:
         """Gives what `run_batch` gives for each pair, in their order. Raises the first Fault of any of them.
 
-        Raises Unavailable (QUEUE_FULL) at once when the queue has no room, unless the work was `admitted`
-        before, and DeadlineExceeded. When the caller is cancelled, its pairs leave the queue.
+        Raises Unavailable (QUEUE_FULL) at once when the queue has no room, and QuotaExceeded, unless the work was
+        `admitted` before, and DeadlineExceeded. When the caller is cancelled, its pairs leave the queue.
         """
         if not pairs:
             return []
@@ -117,8 +120,7 @@ class Batcher:
         with self._changed:
             if tokens and not admitted:
                 self._admit(tokens)
-            self._jobs.append(job)
-            self._job_tokens += tokens
+            self._jobs.add(job)
             self._queue_changed()
         try:
             return await job.done
@@ -126,9 +128,10 @@ class Batcher:
             self._forget_job(job)
 
     def require_room(self, tokens: int) -> None:
-        """Raises Unavailable (QUEUE_FULL) when a request of at least so many tokens would be turned away."""
+        """Raises what a request of at least so many tokens would be turned away with."""
         with self._changed:
-            self._admit(tokens)
+            self._require_room(tokens)
+        self._require_quota(0)
 
     def stop(self) -> None:
         """Ends the compute threads after the batches that they are at; what waits is not answered. Blocks."""
@@ -141,15 +144,28 @@ class Batcher:
 
     @property
     def queued_tokens(self) -> int:
-        return self._pairs.tokens + self._job_tokens
+        return self._pairs.tokens + self._jobs.tokens
 
     def _admit(self, tokens: int) -> None:
-        queued = self.queued_tokens
-        # An empty queue takes a request of any size: waiting would not make room for it.
-        if queued and queued + tokens > self.max_queue_tokens:
+        """Raises Unavailable (QUEUE_FULL) and QuotaExceeded."""
+        self._require_room(tokens)
+        self._require_quota(tokens)
+        if quota := current_caller().quota:
+            quota.take(tokens)
+
+    def _require_room(self, tokens: int) -> None:
+        caller, queued, limit = current_caller(), self.queued_tokens, self.max_queue_tokens
+        own = self._pairs.tokens_of(caller) + self._jobs.tokens_of(caller)
+        if not has_room(tokens, own=own, queued=queued, limit=limit, shared=self._shared):
             least_s, most_s = RETRY_S
             wait_s = queued / self._tokens_per_s if self._tokens_per_s else 1.0
-            raise faults.queue_full(queued, self.max_queue_tokens, min(max(wait_s, least_s), most_s))
+            raise faults.queue_full(queued, limit, min(max(wait_s, least_s), most_s))
+
+    @staticmethod
+    def _require_quota(tokens: int) -> None:
+        quota = current_caller().quota
+        if quota and (wait_s := quota.wait_s(tokens)):
+            raise faults.quota_exceeded(quota.rate, wait_s)
 
     def _forget_call(self, call: Call) -> None:
         """Takes the pairs of a call that is over out of the queue: its caller has gone, or one failed."""
@@ -161,10 +177,8 @@ class Batcher:
 
     def _forget_job(self, job: Job[Any]) -> None:
         with self._changed:
-            if job not in self._jobs:
+            if not self._jobs.remove(job):
                 return
-            self._jobs.remove(job)
-            self._job_tokens -= job.tokens
             self._queue_changed()
         self._metrics.count_dropped(1, job)
 
@@ -194,8 +208,7 @@ class Batcher:
             if self._stopping:
                 return None
             if self._jobs and not (after_job and self._pairs):
-                job = self._jobs.popleft()
-                self._job_tokens -= job.tokens
+                job = self._jobs.next()
                 self._queue_changed()
                 return job
             batch, expired = self._pairs.take(self.max_batch_tokens, time.monotonic())

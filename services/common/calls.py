@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from rewardplane.wire import TokenPair
 
+from .access import Caller, current_caller
 from .faults import Fault
 from .pair_queue import Entry
 
@@ -29,7 +30,10 @@ class Call:
     ) -> None:
         self.done = done
         self.expires_at_s = expires_at_s
-        self.entries = [Entry(pair, temperature, expires_at_s, now_s, i, self.settle) for i, pair in enumerate(pairs)]
+        caller = current_caller()
+        self.entries = [
+            Entry(pair, temperature, expires_at_s, now_s, i, self.settle, caller) for i, pair in enumerate(pairs)
+        ]
         self._results: list[Any] = [None] * len(pairs)
         self._waiting = len(pairs)
 
@@ -58,6 +62,7 @@ class Job(Generic[T]):
     done: asyncio.Future[T]
     tokens: int
     expires_at_s: float
+    caller: Caller = field(default_factory=current_caller)
 
     def succeed(self, result: T) -> None:
         if not self.done.done():

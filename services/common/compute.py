@@ -45,6 +45,7 @@ class Compute:
             threads=threads,
             parallel=parallel,
             share=config.share,
+            shared=config.access is not None,
             registry=registry,
         )
 

@@ -44,9 +44,9 @@ class Engine:
     """A model that is being loaded, serves, or drains. Lives on one event loop.
 
     Calls raise the exceptions of `faults` (rewardplane.errors): Unavailable with LOADING, DRAINING or QUEUE_FULL,
-    InvalidFields, DigestMismatch, TokenizerMismatch, Unimplemented, DeadlineExceeded, ServerFault. A MalformedPair
-    among the inputs stands for one that could not be read; it is reported with the other bad ones. `deadline_s`
-    counts from now. A caller that goes away cancels its call, and its pairs leave the queue.
+    QuotaExceeded, PermissionDenied, InvalidFields, DigestMismatch, TokenizerMismatch, Unimplemented, DeadlineExceeded,
+    ServerFault. A MalformedPair among the inputs stands for one that could not be read; it is reported with the other
+    bad ones. `deadline_s` counts from now. A caller that goes away cancels its call, and its pairs leave the queue.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Engine:
         self._reference_sums = reference_sums
         self._gate = Gate(role, registry)
         self._compute = Compute(config, registry)
-        self._tokenizer = TokenizerThread(config.queue_tokens)
+        self._tokenizer = TokenizerThread(config.queue_tokens, shared=config.access is not None)
         self._scores = ScoreMetrics(registry)
 
     @property

@@ -49,6 +49,7 @@ REASONS = (
     "FORWARD_FAILED",
     "OUT_OF_MEMORY",
     "UNEXPECTED",
+    "QUOTA_EXCEEDED",
     "UNAUTHENTICATED",
     "PERMISSION_DENIED",
 )
@@ -106,6 +107,14 @@ def queue_full(queued_tokens: int, limit: int, retry_after_s: float) -> Unavaila
     return Unavailable(
         f"the queue holds {queued_tokens} tokens and takes at most {limit}; it is empty in about {retry_after_s:.1f} s",
         reason="QUEUE_FULL",
+        retry_after_s=retry_after_s,
+    )
+
+
+def quota_exceeded(tokens_per_s: float, retry_after_s: float) -> QuotaExceeded:
+    return QuotaExceeded(
+        f"your quota of {tokens_per_s:g} tokens a second is used up; come again in {retry_after_s:.2f} s",
+        reason="QUOTA_EXCEEDED",
         retry_after_s=retry_after_s,
     )
 

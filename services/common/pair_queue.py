@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from rewardplane.modeling.packing import Share
 from rewardplane.wire import TokenPair
 
+from .access import ANONYMOUS, Caller
+from .fair_queue import FairQueue
 from .row_count import count_row
 
 LOOK_AHEAD = 32
@@ -28,6 +30,7 @@ class Entry:
     """The pair's place in its request."""
     settle: Callable[[int, Any], None]
     """Takes the index and the result, on the event loop."""
+    caller: Caller = ANONYMOUS
     question: bytes = field(init=False)
     """Equal bytes are equal questions."""
     started_at_s: float = field(init=False, default=float("inf"))
@@ -41,37 +44,29 @@ class Entry:
         return len(self.pair.question_ids) + len(self.pair.answer_ids)
 
 
-class PairQueue:
-    """First in, first out, but pairs with the question of one that is taken come along.
+class PairQueue(FairQueue[Entry]):
+    """In turn, but pairs with the question of one that is taken come along.
 
-    The oldest entry is in every batch, so nothing starves: what has n entries before it waits for at most n
-    batches. Not thread-safe; the batcher holds its lock.
+    The entry whose turn it is is in every batch, so nothing starves. Not thread-safe; the batcher holds its lock.
     """
 
     def __init__(self, share: Share) -> None:
-        self.tokens = 0
+        super().__init__()
         self._share = share
-        self._entries: dict[Entry, None] = {}  # in order of arrival
         self._by_question: dict[bytes, dict[Entry, None]] = {}
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def add(self, entry: Entry) -> None:
-        self._entries[entry] = None
+        super().add(entry)
         self._by_question.setdefault(entry.question, {})[entry] = None
-        self.tokens += entry.tokens
 
     def remove(self, entry: Entry) -> bool:
         """Says whether the entry was still waiting."""
-        if entry not in self._entries:
+        if not super().remove(entry):
             return False
-        del self._entries[entry]
         siblings = self._by_question[entry.question]
         del siblings[entry]
         if not siblings:
             del self._by_question[entry.question]
-        self.tokens -= entry.tokens
         return True
 
     def take(self, max_tokens: int, now_s: float) -> tuple[list[Entry], list[Entry]]:
@@ -81,30 +76,25 @@ class PairQueue:
         """
         row = count_row(self._share)
         batch: list[Entry] = []
+        costs: list[int] = []
         expired: list[Entry] = []
         passed_over = 0
-        for entry in self._in_turn():
+        for entry in self.in_turn(lambda entry: self._by_question[entry.question]):
             if entry.expires_at_s <= now_s:
                 expired.append(entry)
             elif not batch or (
                 entry.temperature == batch[0].temperature and row.added_tokens(entry.pair) <= max_tokens - row.tokens
             ):
+                before = row.tokens
                 row.add(entry.pair)
                 batch.append(entry)
+                costs.append(row.tokens - before)
             else:
                 passed_over += 1
                 if passed_over > LOOK_AHEAD or row.tokens >= max_tokens:
                     break
-        for entry in (*batch, *expired):
+        for entry in expired:
             self.remove(entry)
+        for entry, cost in zip(batch, costs, strict=True):
+            self.serve(entry, cost, leads=entry is batch[0])
         return batch, expired
-
-    def _in_turn(self) -> Iterator[Entry]:
-        """Every entry once: the oldest, its siblings (same question), the next oldest, its siblings..."""
-        seen: set[Entry] = set()
-        for entry in self._entries:
-            if entry in seen:
-                continue
-            for sibling in self._by_question[entry.question]:
-                seen.add(sibling)
-                yield sibling
