@@ -23,6 +23,8 @@ from rewardplane.tls import TlsFiles
 # Which extras bring what a command needs, and its line in --help.
 _SHIPPED = {
     "serve": ("serve", "run a reward, reference or policy server"),
+    "sign": ("auth", "sign a checkpoint"),
+    "verify": ("auth", "compare a checkpoint with its manifest, and its signature with keys"),
     "token": ("serve", "make a bearer token for a server"),
     "train": ("train", "train an SFT, reward or policy model"),
     "data": ("train", "check and convert files of ranked answers"),

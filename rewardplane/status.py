@@ -21,6 +21,9 @@ _PLAIN: dict[grpc.StatusCode, type[errors.RewardplaneError]] = {
     grpc.StatusCode.UNIMPLEMENTED: errors.Unimplemented,
 }
 
+_TOO_MANY_CALLS = "Concurrent RPC limit exceeded!"
+"""What grpcio's own server says, with the code for messages that are too large. Another replica may have room."""
+
 _PRECONDITIONS = {kind.default_reason: kind for kind in (errors.DigestMismatch, errors.TokenizerMismatch)}
 
 
@@ -46,6 +49,8 @@ def error_from_rpc(
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         if retry_after_s is not None:
             return errors.QuotaExceeded(message, retry_after_s=retry_after_s, **said)
+        if message == _TOO_MANY_CALLS:
+            return errors.Unavailable(message, **{**said, "reason": "TOO_MANY_CALLS"})
         return errors.MessageTooLarge(message, **said)
     if code is grpc.StatusCode.FAILED_PRECONDITION:
         return _PRECONDITIONS.get(said["reason"], errors.PreconditionFailed)(message, **said)

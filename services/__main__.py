@@ -71,6 +71,9 @@ def command(
     tls_client_ca: Annotated[
         Path | None, flag("PEM authorities of callers' certificates, which callers then need.")
     ] = None,
+    trusted_keys: Annotated[
+        Path | None, flag("PEM public keys; only checkpoints that one of them has signed are served.")
+    ] = None,
     access: Annotated[Path | None, flag("TOML: who may ask for what; default: everybody for everything.")] = None,
     dtype: Annotated[str, flag("float32 or bfloat16.")] = "float32",
     device: Annotated[str, flag("cpu or cuda.")] = "cpu",
@@ -81,6 +84,12 @@ def command(
     max_pair_tokens: Annotated[int | None, flag("Longest pair; default: what the model allows.")] = None,
     max_request_pairs: Annotated[int, flag("Most pairs in one request.")] = 256,
     max_request_bytes: Annotated[int, flag("Most bytes in one request.")] = 64 << 20,
+    max_metadata_bytes: Annotated[int, flag("Most bytes of a call's metadata.")] = 16 << 10,
+    max_connections: Annotated[int, flag("Most connections; beyond, they are closed at once.")] = 1000,
+    max_streams: Annotated[int, flag("Most calls at once on one connection.")] = 256,
+    max_calls: Annotated[int, flag("Most calls at once.")] = 1000,
+    handshake_seconds: Annotated[float, flag("How long a new connection may take to speak HTTP/2.")] = 20.0,
+    max_deadline_seconds: Annotated[float, flag("The longest deadline of a call, and that of calls without.")] = 600.0,
     max_batch_tokens: Annotated[
         int | None, flag("Most tokens in one forward pass; default: 1024 on cpu, 32768 on cuda.")
     ] = None,

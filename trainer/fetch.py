@@ -14,6 +14,7 @@ import typer
 
 from rewardplane.modeling.checkpoint import MANIFEST, BadCheckpoint, Manifest, read_manifest
 from rewardplane.modeling.durable import sync_path
+from rewardplane.modeling.signing import SIGNATURE
 
 from .explain import explained
 
@@ -75,6 +76,8 @@ def _copy(url: str, staging: Path, digest: str) -> None:
         (staging / MANIFEST).write_bytes(content)
         for name in _names(url, json.loads(content)):
             files.get_file(f"{root}/{name}", str(staging / name))
+        if files.exists(f"{root}/{SIGNATURE}"):
+            files.get_file(f"{root}/{SIGNATURE}", str(staging / SIGNATURE))
     except (ImportError, OSError, ValueError) as error:
         if isinstance(error, BadCheckpoint):
             raise

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from rewardplane.modeling.checkpoint import BadCheckpoint
+from rewardplane.modeling.signing import BadKey, TrustedKeys
+
 from .config import ConfigError
 
 CHECKPOINT = "checkpoint"
@@ -25,6 +28,22 @@ def check_model_directory(key: str, path: Path) -> None:
     """Raises ConfigError where no model is: transformers would look for the path on its hub."""
     if not (path / "config.json").is_file():
         raise ConfigError(f"{key} = {path}: no Hugging Face model directory, which would hold a config.json")
+
+
+def check_signed(trusted_keys: Path | None, **paths: Path | None) -> None:
+    """Raises ConfigError for a model that none of the trusted keys has signed; `paths` by their keys, `_` for a dot."""
+    if trusted_keys is None:
+        return
+    try:
+        trusted = TrustedKeys(trusted_keys)
+    except BadKey as error:
+        raise ConfigError(f"trusted_keys: {error}") from error
+    for key, path in paths.items():
+        if path is not None:
+            try:
+                trusted.require(path)
+            except BadCheckpoint as error:
+                raise ConfigError(f"{key.replace('_', '.')}: {error}") from error
 
 
 def choose_device(name: str) -> torch.device:

@@ -10,11 +10,13 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from .confined import BadCheckpoint as BadCheckpoint
+from .confined import check_confined, check_names, check_no_way_out
 from .durable import sync_path
 
 Kind = Literal["sft", "reward", "policy", "value"]
@@ -22,10 +24,6 @@ Kind = Literal["sft", "reward", "policy", "value"]
 MANIFEST = "manifest.json"
 LOADED_SUFFIXES = (".safetensors", ".json", ".model", ".txt", ".jinja")
 """The files of a plain Hugging Face directory that its digest covers."""
-
-
-class BadCheckpoint(ValueError):
-    """A directory that is not a checkpoint, or whose bytes are not those of its manifest."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,12 @@ def save_checkpoint(
     model_name: str,
     kind: Kind,
     policy_version: int = 0,
+    seal: Callable[[Path], None] | None = None,
 ) -> Manifest:
-    """Writes the model, its tokenizer and a manifest. Raises FileExistsError: checkpoints never change."""
+    """Writes the model, its tokenizer and a manifest; `seal` may sign them before they appear.
+
+    Raises FileExistsError: checkpoints never change.
+    """
     directory = Path(directory)
     if directory.exists():
         raise FileExistsError(f"{directory} exists, and a checkpoint is never overwritten: remove it or choose another")
@@ -71,6 +73,8 @@ def save_checkpoint(
         manifest = Manifest(model_name, kind, policy_version, tokenizer_fingerprint, _hash_files(staging))
         content = manifest.to_bytes()
         (staging / MANIFEST).write_bytes(content)
+        if seal:
+            seal(staging)
         _sync(staging)
         staging.chmod(0o755)
         staging.rename(directory)
@@ -84,25 +88,30 @@ def save_checkpoint(
 def read_manifest(directory: Path) -> Manifest:
     """Reads and verifies a checkpoint's manifest, or makes one for a plain Hugging Face directory.
 
-    One that is made has no tokenizer fingerprint. Raises BadCheckpoint when the directory holds no model or when
-    a file's bytes differ from the manifest.
+    One that is made has no tokenizer fingerprint. Raises BadCheckpoint when the directory holds no model, when a
+    file's bytes differ from the manifest, and for what is never loaded: pickles, code, links that lead out.
     """
     directory = Path(directory)
     if not (directory / "config.json").is_file():
         raise BadCheckpoint(f"{directory} holds no config.json: not a Hugging Face model directory")
     path = directory / MANIFEST
     if not path.is_file():
+        check_confined(directory)
         manifest = Manifest(directory.resolve().name, None, 0, "", _hash_files(directory))
         return _with_digest(manifest, manifest.to_bytes())
     content = path.read_bytes()
     try:
         manifest = Manifest(**json.loads(content))
-    except (ValueError, TypeError) as error:
+        files = dict(manifest.files.items())
+    except (ValueError, TypeError, AttributeError) as error:
         raise BadCheckpoint(f"{path} is not a manifest: {error}") from error
+    check_names(path, files)
+    check_no_way_out(directory, (MANIFEST, *files))
     found = _hash_files(directory)
-    wrong = sorted(name for name in {*manifest.files, *found} if manifest.files.get(name) != found.get(name))
+    wrong = sorted(name for name in {*files, *found} if files.get(name) != found.get(name))
     if wrong:
         raise BadCheckpoint(f"{directory} is torn or was changed: {', '.join(wrong)} differ from {MANIFEST}")
+    check_confined(directory)
     return _with_digest(manifest, content)
 
 

@@ -75,7 +75,10 @@ def load_causal_model(directory: Path | str, dtype: torch.dtype, device: str = "
 
 
 def _load(auto: Any, manifest: Manifest, directory: Path, dtype: torch.dtype, device: str) -> Loaded:
-    model = auto.from_pretrained(directory, dtype=dtype, use_safetensors=True).to(device).eval()
+    model = auto.from_pretrained(
+        directory, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+    )
+    model = model.to(device).eval()
     if is_encoder(model.config):
         return encoder_loaded(directory, model, manifest)
     prepare(model)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class WrongSetting(ValueError):
@@ -39,6 +39,8 @@ class ServerConfig(BaseModel):
     tls_client_ca: Path | None = None
     """PEM: authorities of callers' certificates; a caller without one is then turned away."""
 
+    trusted_keys: Path | None = None
+    """PEM: Ed25519 public keys, one of which must have signed a checkpoint; None loads unsigned ones too."""
     access: Path | None = None
     """TOML: who may ask for what, and how much of it. None lets everybody do everything; with it, nobody may who is
     not in it."""
@@ -56,6 +58,18 @@ class ServerConfig(BaseModel):
     """The most tokens of question plus answer; never more than the model's positions allow, which None is."""
     max_request_pairs: PositiveInt = 256
     max_request_bytes: PositiveInt = 64 << 20
+    max_metadata_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 16 << 10
+    """The most metadata (headers) of a call."""
+    max_connections: PositiveInt = 1000
+    """Connections beyond are closed at once."""
+    max_streams: PositiveInt = 256
+    """Calls at once on one connection; clients keep further ones back."""
+    max_calls: PositiveInt = 1000
+    """Calls at once on the whole server; `max_calls` times `max_request_bytes` bounds what requests may take."""
+    handshake_seconds: PositiveFloat = 20.0
+    """How long a connection may take until it speaks HTTP/2 (with TLS: until it is secured, too)."""
+    max_deadline_seconds: PositiveFloat = 600.0
+    """The longest a call may wait and compute; one that asks for longer, or sets no deadline, gets this one."""
     max_batch_tokens: PositiveInt | None = None
     """Tokens in one forward pass; None is 1024 on CPU (more leaves its caches) and 32768 on CUDA."""
     max_queue_tokens: PositiveInt | None = None

@@ -24,7 +24,6 @@ from rewardplane.wire import MalformedPair, Pair, Question, TokenPair
 
 from . import validation
 from .background import TokenizerThread
-from .batcher import NEVER
 from .compute import Compute
 from .config import ServerConfig
 from .gate import Gate
@@ -119,7 +118,8 @@ class Engine:
         self, pairs: Sequence[Pair | MalformedPair], *, deadline_s: float | None = None, pins: Pins = NO_PINS
     ) -> tuple[NDArray[np.float32], ModelVersion]:
         """float32[n]: one score a pair, in order."""
-        expires_at_s = _expiry(deadline_s)
+        deadline_s = self._capped(deadline_s)
+        expires_at_s = time.monotonic() + deadline_s
         with self._gate.call("score", self.name):
             encoded = await self._encode_pairs(pairs, pins)
             reference = self._ask_reference(encoded, deadline_s)
@@ -144,7 +144,8 @@ class Engine:
         pins: Pins = NO_PINS,
     ) -> tuple[list[Floats], ModelVersion]:
         """float32[A] for each pair, nats, with logits divided by `temperature`."""
-        expires_at_s = _expiry(deadline_s)
+        deadline_s = self._capped(deadline_s)
+        expires_at_s = time.monotonic() + deadline_s
         with self._gate.call("logprobs", self.name):
             validation.check_temperature(temperature)
             encoded = await self._encode_pairs(pairs, pins)
@@ -164,7 +165,8 @@ class Engine:
         pins: Pins = NO_PINS,
     ) -> tuple[list[GeneratedAnswer], ModelVersion]:
         """Answers question by question, `answers_per_question` each. Without a seed the server chooses one."""
-        expires_at_s = _expiry(deadline_s)
+        deadline_s = self._capped(deadline_s)
+        expires_at_s = time.monotonic() + deadline_s
         with self._gate.call("generate", self.name):
             validation.check_at_least_one("answers_per_question", answers_per_question)
             validation.check_at_least_one("max_answer_tokens", max_answer_tokens)
@@ -237,6 +239,10 @@ class Engine:
         self._tokenizer.stop()
         await asyncio.to_thread(self._compute.batcher.stop)
 
+    def _capped(self, deadline_s: float | None) -> float:
+        longest_s = self.config.max_deadline_seconds
+        return longest_s if deadline_s is None else min(deadline_s, longest_s)
+
     def _ask_reference(
         self, pairs: Sequence[TokenPair], deadline_s: float | None
     ) -> asyncio.Future[NDArray[np.float32]] | None:
@@ -255,7 +261,3 @@ class Engine:
             encoded = validation.encode_pairs(pairs, encoder, limit)
         self._gate.callers.count_tokens(sum(len(pair.question_ids) + len(pair.answer_ids) for pair in encoded))
         return encoded
-
-
-def _expiry(deadline_s: float | None) -> float:
-    return NEVER if deadline_s is None else time.monotonic() + deadline_s

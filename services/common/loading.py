@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from rewardplane.modeling.checkpoint import BadCheckpoint
+from rewardplane.modeling.signing import BadKey, TrustedKeys
 from rewardplane.wire import TokenPair
 
-from .config import ServerConfig
+from .config import ServerConfig, WrongSetting
 from .info import pair_limit
 from .role import Role
 from .self_check import self_check
@@ -29,7 +30,10 @@ def load_served(role: Role, directory: Path, config: ServerConfig) -> ServedMode
     log.info("loading %s", directory)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise BadCheckpoint(f"{directory} cannot be loaded on cuda: torch finds no CUDA device")
+    signed = read_trusted(config.trusted_keys).require(directory) if config.trusted_keys else None
     model = role.load(directory, DTYPES[config.dtype], config.device)
+    if signed not in (None, model.loaded.manifest.digest):
+        raise BadCheckpoint(f"{directory} was changed while it was loaded")
     kind = model.loaded.manifest.kind
     if kind not in role.checkpoint_kinds:
         raise BadCheckpoint(f"{directory} is a {kind} checkpoint, which is not served as {role.name}")
@@ -37,6 +41,14 @@ def load_served(role: Role, directory: Path, config: ServerConfig) -> ServedMode
     _warm_up(model, config)
     log.info("loaded %s from %s in %.1f s", model.version.model_name, directory, time.monotonic() - started_s)
     return model
+
+
+def read_trusted(path: Path) -> TrustedKeys:
+    """Raises WrongSetting."""
+    try:
+        return TrustedKeys(path)
+    except BadKey as error:
+        raise WrongSetting("trusted_keys", str(error)) from error
 
 
 def _warm_up(model: ServedModel, config: ServerConfig) -> None:

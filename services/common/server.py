@@ -30,7 +30,7 @@ from .follow import find_checkpoint, follow
 from .health import HEALTH_SERVICE, Health
 from .interceptors import CallInterceptor
 from .kserve import add_kserve
-from .loading import load_served
+from .loading import load_served, read_trusted
 from .model_control import ModelControl
 from .model_metrics import ModelMetrics
 from .tls import server_credentials
@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 KSERVE_SERVICE = "inference.GRPCInferenceService"
 SEND_S = 2.0
 """How long answers that are computed may take to leave, once all calls are answered."""
+MAX_PING_STRIKES = 10
+"""Pings less than 10 s apart, with no data between, until a connection is closed with "too_many_pings". gRPC's own 2
+would close those of clients that ping every few seconds."""
 CONNECTION_GRACE_MS = 600_000
 """How long calls on a connection that was told to reconnect may go on: more than the longest call takes."""
 
@@ -54,6 +57,8 @@ class Server:
             raise ValueError("either callers say when a checkpoint is loaded (model_control_mode), or follow_seconds")
         self.config = config
         self._credentials = server_credentials(config)
+        if config.trusted_keys:
+            read_trusted(config.trusted_keys)
         self.health_port: int | None = None
         self.model_dir = Path(model_dir)
         self.registry = CollectorRegistry()
@@ -67,7 +72,9 @@ class Server:
         self._metrics = ModelMetrics(self.registry)
         self._following: asyncio.Task[None] | None = None
         self._health = Health([*(service.name for service in services_of(self.role)), KSERVE_SERVICE])
-        self._grpc = grpc.aio.server(interceptors=self._interceptors(), options=_options(config))
+        self._grpc = grpc.aio.server(
+            interceptors=self._interceptors(), options=_options(config), maximum_concurrent_rpcs=config.max_calls
+        )
         self._add_servicers()
 
     def _interceptors(self) -> list[Any]:
@@ -212,12 +219,17 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", config.max_request_bytes),
         ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", config.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", config.max_metadata_bytes),  # else some above the limit get through
+        ("grpc.max_concurrent_streams", config.max_streams),
+        ("grpc.max_allowed_incoming_connections", config.max_connections),
+        ("grpc.server_handshake_timeout_ms", int(1000 * config.handshake_seconds)),
         ("grpc.so_reuseport", 0),  # else a second server on the port would start, and take half of the calls
         ("grpc.max_connection_age_ms", int(1000 * config.max_connection_age_seconds)),
         ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ("grpc.http2.max_ping_strikes", 0),  # else clients that ping are sent away with "too_many_pings"
+        ("grpc.http2.max_ping_strikes", MAX_PING_STRIKES),
     ]
 
 

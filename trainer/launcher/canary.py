@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import socket
+from pathlib import Path
 
-from rewardplane import Client
+from rewardplane import Client, TlsFiles
 from rewardplane.errors import RewardplaneError
 
 PAIRS = (
@@ -23,12 +24,12 @@ class CanaryDied(Exception):
     """A replica that must not go on serving; the message says why."""
 
 
-def check(address: str, digest: str) -> None:
+def check(address: str, digest: str, tls: TlsFiles | None = None, token_file: Path | None = None) -> None:
     """Raises CanaryDied when the server at `address` has other weights, no answer, or scores that are not finite."""
     try:
-        with Client(address, timeout_s=TIMEOUT_S) as client:
+        with Client(address, timeout_s=TIMEOUT_S, tls=tls, token_file=token_file) as client:
             scores = client.score(PAIRS)
-    except RewardplaneError as error:
+    except (RewardplaneError, ValueError) as error:  # ValueError: files that cannot be read
         raise CanaryDied(f"the new replica at {address} does not score: {error}") from error
     found = scores.model_version.checkpoint_digest
     if found != digest:

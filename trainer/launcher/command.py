@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from rewardplane import TlsFiles
+from rewardplane.modeling.checkpoint import BadCheckpoint, read_manifest
+from rewardplane.modeling.signing import BadKey, TrustedKeys
 
 from . import jobs, live, promotion
 from .canary import check, reachable
@@ -145,6 +148,14 @@ def promote_checkpoint(
         str | None, typer.Option(help="SHA-256 of its manifest.json; default: read it, where the directory is here.")
     ] = None,
     rollback: Annotated[bool, typer.Option("--rollback", help="Back to the checkpoint before.")] = False,
+    trusted_keys: Annotated[
+        Path | None, typer.Option(help="PEM public keys, one of which must have signed it; wants the directory here.")
+    ] = None,
+    tls_ca: Annotated[Path | None, typer.Option(help="PEM: TLS to the new replica, with these authorities.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM: the certificate to show it.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM: its private key.")] = None,
+    tls_server_name: Annotated[str | None, typer.Option(help="The name in its certificate: it is asked by IP.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="Holds a bearer token for it.")] = None,
     canary: Annotated[bool, typer.Option(help="Ask the first new replica for scores; wants a way to pods.")] = True,
     namespace: Namespace = "rlhf",
     kubeconfig: Kubeconfig = None,
@@ -153,20 +164,41 @@ def promote_checkpoint(
     """Serves another checkpoint as the policy: replica by replica, and back by itself when that fails."""
     if rollback == (checkpoint is not None):
         raise typer.BadParameter("give either a checkpoint or --rollback")
+    if (tls_cert is None) != (tls_key is None):
+        raise typer.BadParameter("give both --tls-cert and --tls-key or neither")
     with _explained():
         cluster = Cluster(namespace, kubeconfig=kubeconfig, context=context)
-        wanted = _previous(cluster) if checkpoint is None else _checkpoint(checkpoint, digest)
+        wanted = _previous(cluster) if checkpoint is None else _checkpoint(checkpoint, digest, trusted_keys)
+        ask = _asking(TlsFiles(tls_ca, tls_cert, tls_key, tls_server_name), token_file)
         if canary:
             _require_a_way(cluster)
-        promotion.promote(cluster, wanted, check if canary else None, typer.echo)
+        promotion.promote(cluster, wanted, ask if canary else None, typer.echo)
         typer.echo(f"the policy serves {wanted.path}, digest {wanted.digest}")
 
 
-def _checkpoint(path: str, digest: str | None) -> promotion.Checkpoint:
-    manifest = Path(path) / "manifest.json"
-    if digest is None and not manifest.is_file():
-        raise jobs.CannotDo(f"{manifest} is not here: give its SHA-256 as --digest")
-    return promotion.Checkpoint(path, digest or hashlib.sha256(manifest.read_bytes()).hexdigest())
+def _checkpoint(path: str, digest: str | None, trusted_keys: Path | None) -> promotion.Checkpoint:
+    """Verified, where the directory is here. Raises CannotDo."""
+    here = Path(path)
+    if not (here / "manifest.json").is_file():
+        if digest is None or trusted_keys:
+            raise jobs.CannotDo(
+                f"{here / 'manifest.json'} is not here: "
+                + ("its signature cannot be checked" if trusted_keys else "give its SHA-256 as --digest")
+            )
+        return promotion.Checkpoint(path, digest)
+    try:
+        if trusted_keys:
+            TrustedKeys(trusted_keys).require(here)
+        found = read_manifest(here).digest
+    except (BadCheckpoint, BadKey) as error:
+        raise jobs.CannotDo(str(error)) from error
+    if digest not in (None, found):
+        raise jobs.CannotDo(f"{path} has digest {found}, and --digest is {digest}")
+    return promotion.Checkpoint(path, found)
+
+
+def _asking(tls: TlsFiles, token_file: Path | None) -> promotion.Canary:
+    return partial(check, tls=tls if tls != TlsFiles() else None, token_file=token_file)
 
 
 def _previous(cluster: Cluster) -> promotion.Checkpoint:

@@ -111,6 +111,8 @@ class OutputConfig(Section):
     goes on from there when its directory was lost."""
     publish_every: NonNegativeInt = 0
     """Updates between published policy checkpoints; the last one is always published."""
+    signing_key: Path | None = None
+    """Ed25519 private key in PEM: published checkpoints are signed with it."""
     keep_published: PositiveInt | None = None
     """The newest published checkpoints that are kept, beside the best one; unset keeps all."""
     keep_best: str | None = None
@@ -142,6 +144,9 @@ class PpoRunConfig(Section):
     heads and log-probs in float32), or auto, which is what is faster on the device."""
     gradient_checkpointing: bool = False
     """Keeps one tensor a layer for the backward and computes the rest again: less memory, a third more computation."""
+    trusted_keys: Path | None = None
+    """PEM file of Ed25519 public keys, one of which must have signed policy.path and value.path; unset takes unsigned
+    checkpoints, too."""
     policy: PolicyConfig
     value: ValueConfig = ValueConfig()
     reward: JudgeConfig

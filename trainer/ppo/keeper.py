@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from rewardplane.modeling.models import Loaded
+from rewardplane.modeling.signing import BadKey, read_signing_key, sign_manifest
 
 from ..config import ConfigError
 from ..metrics.written import Written
@@ -34,13 +35,14 @@ class Keeper:
     """Takes copies at once and writes them in the background, in the order in which they were given."""
 
     def __init__(self, config: OutputConfig, policy_name: str) -> None:
-        """Raises ConfigError for a URL that cannot be written."""
+        """Raises ConfigError for a URL that cannot be written, and for a key that cannot be used."""
         self._config = config
         self._policy_name = policy_name
         self.written = Written()
         self._states = config.directory / STATES
         self._checkpoints = checkpoint_directory(config.directory)
         self._about = [config.directory / name for name in (RUN, METRICS, SAMPLES, BEST)]
+        self._seal = _seal(config.signing_key)
         self._mirror = Mirror(config.url) if config.url else None
         self._writer = Writer()
         self._best = ""  # name of the best checkpoint; of the writer's thread
@@ -124,7 +126,7 @@ class Keeper:
 
     def _publish(self, policy: Loaded, model: Any, updates: int, best: Best | None) -> None:
         with self.written.timed("publish"):
-            publish(self.checkpoint(updates), policy, model, self._policy_name, updates)
+            publish(self.checkpoint(updates), policy, model, self._policy_name, updates, self._seal)
         self.written.policy_version = updates
         self.remember_best(best)
         if best is not None:
@@ -175,3 +177,13 @@ class Keeper:
 
 def _names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.glob("[!.]*") if path.is_dir())
+
+
+def _seal(signing_key: Path | None) -> Callable[[Path], None] | None:
+    if signing_key is None:
+        return None
+    try:
+        key = read_signing_key(signing_key)
+    except BadKey as error:
+        raise ConfigError(f"output.signing_key: {error}") from error
+    return lambda directory: sign_manifest(directory, key)

@@ -15,7 +15,7 @@ from rewardplane.modeling.encoding import PairEncoder
 from rewardplane.modeling.logprobs import CHUNK_BYTES
 from rewardplane.modeling.models import Loaded, stop_token_ids
 
-from ..models import check_model_directory
+from ..models import check_model_directory, check_signed
 from .config import PpoRunConfig
 from .inputs import Files, Inputs
 from .judge_plan import ask_judges
@@ -38,6 +38,7 @@ class Plan:
 
 def make_plan(config: PpoRunConfig) -> Plan:
     """Raises what the run itself would raise for settings and data that cannot be used."""
+    check_signed(config.trusted_keys, policy_path=config.policy.path, value_path=config.value.path)
     files = Files(config)
     policy = _policy_without_weights(config.policy.path)
     inputs = Inputs(files, policy, config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,14 @@ def checkpoint_name(policy_name: str, updates: int) -> str:
     return f"{policy_name}-{updates:06d}"
 
 
-def publish(directory: Path, policy: Loaded, model: Any, name: str, updates: int) -> None:
+def publish(
+    directory: Path,
+    policy: Loaded,
+    model: Any,
+    name: str,
+    updates: int,
+    seal: Callable[[Path], None] | None,  # signs the checkpoint before it appears
+) -> None:
     """Writes `model`, a copy of the policy's, with adapters merged; what was published before a resume stays."""
     if directory.exists():
         return
@@ -33,6 +40,7 @@ def publish(directory: Path, policy: Loaded, model: Any, name: str, updates: int
         model_name=name,
         kind="policy",
         policy_version=updates,
+        seal=seal,
     )
 
 

@@ -9,6 +9,7 @@ from rewardplane.modeling.models import Loaded, load_causal_model
 from ..config import ConfigError
 from ..judges import ReferenceJudge, RewardJudge
 from ..lora import adapt
+from ..models import check_signed
 from ..optim import Optimizer
 from ..processes import ALONE, Processes
 from ..recompute import recompute_layers
@@ -20,7 +21,9 @@ from .value import ValueModel
 
 
 def make_learner(config: PpoRunConfig, processes: Processes = ALONE) -> tuple[Loaded, Learner]:
-    """Loads the policy and the value model. Raises ConfigError when they have different tokenizers."""
+    """Loads the policy and the value model. Raises ConfigError when they have different tokenizers, or
+    are not signed as they must be."""
+    check_signed(config.trusted_keys, policy_path=config.policy.path, value_path=config.value.path)
     policy = load_causal_model(config.policy.path, torch.float32, str(processes.loading_device(config.device)))
     adapt(policy.model, config.policy.lora, seed=config.seed)
     trained = _trained(policy.model, config, processes)

@@ -68,7 +68,7 @@ def _classifier(directory: Path) -> Any:
     """In evaluation mode, with random weights where the directory has none."""
     with _quiet():  # transformers would warn that the head is new, which is what we want
         return AutoModelForSequenceClassification.from_pretrained(
-            directory, num_labels=1, dtype=torch.float32, use_safetensors=True
+            directory, num_labels=1, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         ).eval()
 
 

@@ -18,7 +18,7 @@ from ..batches import by_count, shuffled, turns
 from ..data import BadData, read_demonstrations, read_ranked, to_pair
 from ..lora import adapt
 from ..metrics.exporter import RunMetrics
-from ..models import check_model_directory, new_checkpoint_directory
+from ..models import check_model_directory, check_signed, new_checkpoint_directory
 from ..optim import Optimizer
 from ..precision import Precision, autocast
 from ..processes import ALONE, Processes
@@ -66,6 +66,7 @@ def run_reward(config: RewardConfig, processes: Processes = ALONE) -> RewardResu
     """
     directory = new_checkpoint_directory(config.output)
     check_model_directory("model.path", config.model.path)
+    check_signed(config.trusted_keys, model_path=config.model.path)
     data = _Data(config)
     loaded = load_backbone(config.model.path, processes.loading_device(config.device), config.seed)
     data.encode(loaded)

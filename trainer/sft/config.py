@@ -85,6 +85,8 @@ class SftConfig(Section):
     """float32, bfloat16 (autocast over float32 weights), or what is faster on the device."""
     device: str = "auto"
     """A torch device; auto is a GPU if there is one."""
+    trusted_keys: Path | None = None
+    """PEM file of Ed25519 public keys, one of which must have signed model.path; unset takes unsigned ones, too."""
     seed: NonNegativeInt = 0
     """Of the initial weights and the order of rows."""
 

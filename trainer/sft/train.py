@@ -20,7 +20,7 @@ from ..batches import by_tokens, shuffled, turns
 from ..data import Demonstration, read_demonstrations, to_pair
 from ..lora import adapt
 from ..metrics.exporter import RunMetrics
-from ..models import check_model_directory, new_checkpoint_directory, turn_dropout_off
+from ..models import check_model_directory, check_signed, new_checkpoint_directory, turn_dropout_off
 from ..optim import Optimizer
 from ..precision import Precision, autocast
 from ..processes import ALONE, Processes
@@ -59,6 +59,7 @@ def run_sft(config: SftConfig, processes: Processes = ALONE) -> SftResult:
     directory = new_checkpoint_directory(config.output)
     if config.model is not None:
         check_model_directory("model.path", config.model.path)
+        check_signed(config.trusted_keys, model_path=config.model.path)
     demonstrations = read_demonstrations(config.data.train)
     heldout = read_demonstrations(config.data.heldout) if config.data.heldout else []
     start = _start(config, demonstrations, processes)

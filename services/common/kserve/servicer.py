@@ -82,7 +82,8 @@ class KServeServicer:
         async def infer(request: Any) -> Any:
             return await self._inference.infer(request, _caller(context))
 
-        async for response in stream_infer(requests, infer, end_at_fault=end_at_fault):
+        max_bytes = self._engine.config.max_request_bytes
+        async for response in stream_infer(requests, infer, end_at_fault=end_at_fault, max_bytes=max_bytes):
             yield response
 
     async def ModelStatistics(self, request: Any, context: Context) -> Any:

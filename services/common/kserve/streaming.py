@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -17,19 +18,41 @@ Infer = Callable[[Any], Awaitable[Any]]
 """Takes a ModelInferRequest and gives its ModelInferResponse, or raises a Fault."""
 
 
-async def stream_infer(requests: AsyncIterator[Any], infer: Infer, *, end_at_fault: bool) -> AsyncIterator[Any]:
+class _Room:
+    """What one stream may have under way: so many requests, of so many bytes, or one of any size."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._sizes: deque[int] = deque()  # in the order of the answers
+        self._freed = asyncio.Event()
+
+    async def enter(self, size_bytes: int) -> None:
+        while self._sizes and (len(self._sizes) >= MAX_IN_FLIGHT or sum(self._sizes) + size_bytes > self._max_bytes):
+            self._freed.clear()
+            await self._freed.wait()
+        self._sizes.append(size_bytes)
+
+    def leave(self) -> None:
+        self._sizes.popleft()
+        self._freed.set()
+
+
+async def stream_infer(
+    requests: AsyncIterator[Any], infer: Infer, *, end_at_fault: bool, max_bytes: int
+) -> AsyncIterator[Any]:
     """Gives a ModelStreamInferResponse for each request, in their order; the requests run side by side.
 
     A request that fails is answered by its `error_message`, and the stream goes on; with `end_at_fault` (the
-    header triton_grpc_error) the Fault is raised in its place.
+    header triton_grpc_error) the Fault is raised in its place. Further requests are read when those under way have
+    less than `max_bytes`.
     """
     started: asyncio.Queue[tuple[str, asyncio.Future[Any]] | None] = asyncio.Queue()
-    room = asyncio.Semaphore(MAX_IN_FLIGHT)
+    room = _Room(max_bytes)
 
     async def start_all() -> None:
         try:
             async for request in requests:
-                await room.acquire()
+                await room.enter(request.ByteSize())
                 started.put_nowait((request.id, asyncio.ensure_future(infer(request))))
         finally:
             started.put_nowait(None)
@@ -45,7 +68,7 @@ async def stream_infer(requests: AsyncIterator[Any], infer: Infer, *, end_at_fau
                 if end_at_fault:
                     raise
                 yield _error(request_id, fault)
-            room.release()
+            room.leave()
         await reader  # raises what broke the stream of requests
     finally:
         await _abandon(reader, response, started)
