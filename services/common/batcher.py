@@ -59,8 +59,8 @@ class Batcher:
         shared: bool = False,
         registry: CollectorRegistry,
     ) -> None:
-        """`parallel` batches are computed side by side, with `threads` CPU threads each. `shared`: identities have parts
-        of the queue; else whoever comes may fill it."""
+        """`parallel` batches are computed side by side, with `threads` CPU threads each. `shared`: identities have
+        parts of the queue; else whoever comes may fill it."""
         self.max_batch_tokens = max_batch_tokens
         self.max_queue_tokens = max_queue_tokens
         self._metrics = BatchMetrics(registry, max_queue_tokens, parallel)

@@ -30,7 +30,7 @@ def load_served(role: Role, directory: Path, config: ServerConfig) -> ServedMode
     log.info("loading %s", directory)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise BadCheckpoint(f"{directory} cannot be loaded on cuda: torch finds no CUDA device")
-    signed = read_trusted(config.trusted_keys).require(directory) if config.trusted_keys else None
+    signed = _signed_digest(directory, config.trusted_keys) if config.trusted_keys else None
     model = role.load(directory, DTYPES[config.dtype], config.device)
     if signed not in (None, model.loaded.manifest.digest):
         raise BadCheckpoint(f"{directory} was changed while it was loaded")
@@ -41,6 +41,13 @@ def load_served(role: Role, directory: Path, config: ServerConfig) -> ServedMode
     _warm_up(model, config)
     log.info("loaded %s from %s in %.1f s", model.version.model_name, directory, time.monotonic() - started_s)
     return model
+
+
+def _signed_digest(directory: Path, trusted_keys: Path) -> str:
+    try:
+        return TrustedKeys(trusted_keys).require(directory)
+    except BadKey as error:  # the file was fine at the start, and is not now
+        raise BadCheckpoint(f"{directory} cannot be verified: {error}") from error
 
 
 def read_trusted(path: Path) -> TrustedKeys:
