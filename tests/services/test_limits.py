@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import threading
 import time
 
 import grpc
 import pytest
 import rpc
+from held_compute import hold_compute
 from rewardplane.services.__main__ import serve
 from rewardplane.services.common.kserve import streaming
 from servers import served
@@ -135,22 +135,6 @@ def test_connections(reward_dir):
         for connection in held:
             connection.close()
         still_scores(server)
-
-
-def hold_compute(server):
-    """Keeps the compute thread busy until the event that is given back is set."""
-    release, held = threading.Event(), threading.Event()
-
-    def hold():
-        held.set()
-        release.wait(30)
-
-    async def start():
-        return asyncio.ensure_future(server.server.engine._compute.batcher.run_alone(hold))
-
-    asyncio.run_coroutine_threadsafe(start(), server.loop).result(10)
-    held.wait(10)
-    return release
 
 
 def test_calls_at_once(reward_dir):

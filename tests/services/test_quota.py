@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 
 import grpc
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 import rpc
 from access_files import AccessFiles
+from held_compute import hold_compute
 from rewardplane.services.common.access.quota import TokenBucket
 from servers import served
 
@@ -86,23 +85,12 @@ def test_a_flood_cannot_fill_the_queue_for_others(reward_dir, tmp_path):
         request = scoring_service_pb2.ScoreAnswersRequest(
             pairs=[rpc.tokens([40 + i] * 199, [41]) for i in range(5)], tokenizer_fingerprint=info
         )
-        # The compute thread is busy with something else meanwhile.
-        holding, held = threading.Event(), threading.Event()
-
-        def hold():
-            held.set()
-            holding.wait(20)
-
-        async def start():
-            return asyncio.ensure_future(server.server.engine._compute.batcher.run_alone(hold))
-
-        asyncio.run_coroutine_threadsafe(start(), server.loop).result(10)
-        held.wait(10)
+        release = hold_compute(server)
         floods = [stub.ScoreAnswers.future(request, metadata=files.metadata("flood"), timeout=30) for _ in range(8)]
         refused = [future for future in floods if _refused(future)]
         quiet = stub.ScoreAnswers.future(request, metadata=files.metadata("quiet"), timeout=30)
         time.sleep(0.3)
-        holding.set()
+        release.set()
         assert len(quiet.result().scores) == 5
         # 1000 tokens a request, of a queue of 4000: the third would leave less free than the flood has.
         assert len(floods) - len(refused) == 2
