@@ -118,8 +118,7 @@ class Engine:
         self, pairs: Sequence[Pair | MalformedPair], *, deadline_s: float | None = None, pins: Pins = NO_PINS
     ) -> tuple[NDArray[np.float32], ModelVersion]:
         """float32[n]: one score a pair, in order."""
-        deadline_s = self._capped(deadline_s)
-        expires_at_s = time.monotonic() + deadline_s
+        expires_at_s = self._expiry(deadline_s)
         with self._gate.call("score", self.name):
             encoded = await self._encode_pairs(pairs, pins)
             reference = self._ask_reference(encoded, deadline_s)
@@ -144,8 +143,7 @@ class Engine:
         pins: Pins = NO_PINS,
     ) -> tuple[list[Floats], ModelVersion]:
         """float32[A] for each pair, nats, with logits divided by `temperature`."""
-        deadline_s = self._capped(deadline_s)
-        expires_at_s = time.monotonic() + deadline_s
+        expires_at_s = self._expiry(deadline_s)
         with self._gate.call("logprobs", self.name):
             validation.check_temperature(temperature)
             encoded = await self._encode_pairs(pairs, pins)
@@ -165,8 +163,7 @@ class Engine:
         pins: Pins = NO_PINS,
     ) -> tuple[list[GeneratedAnswer], ModelVersion]:
         """Answers question by question, `answers_per_question` each. Without a seed the server chooses one."""
-        deadline_s = self._capped(deadline_s)
-        expires_at_s = time.monotonic() + deadline_s
+        expires_at_s = self._expiry(deadline_s)
         with self._gate.call("generate", self.name):
             validation.check_at_least_one("answers_per_question", answers_per_question)
             validation.check_at_least_one("max_answer_tokens", max_answer_tokens)
@@ -239,9 +236,9 @@ class Engine:
         self._tokenizer.stop()
         await asyncio.to_thread(self._compute.batcher.stop)
 
-    def _capped(self, deadline_s: float | None) -> float:
+    def _expiry(self, deadline_s: float | None) -> float:
         longest_s = self.config.max_deadline_seconds
-        return longest_s if deadline_s is None else min(deadline_s, longest_s)
+        return time.monotonic() + (longest_s if deadline_s is None else min(deadline_s, longest_s))
 
     def _ask_reference(
         self, pairs: Sequence[TokenPair], deadline_s: float | None
