@@ -22,7 +22,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Object, ...]:
 
 def secret_of(objects: tuple[Object, ...], kind: str, name: str) -> tuple[str, str]:
     """The Secret that a pod mounts, and where."""
-    found = pod(named(objects, kind, name))
+    found = pod(objects, kind, name)
     (volume,) = [volume for volume in found.spec["volumes"] if "secret" in volume]
     (mount,) = [mount for mount in found.main["volumeMounts"] if mount["name"] == volume["name"]]
     assert mount["readOnly"]
@@ -46,7 +46,7 @@ def test_every_secret_that_is_mounted_is_made(sealed: tuple[Object, ...]) -> Non
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_server_speaks_tls_under_the_name_of_its_service(sealed: tuple[Object, ...], name: str) -> None:
     secret, mount = secret_of(sealed, "Deployment", name)
-    arguments = pod(named(sealed, "Deployment", name)).main["args"]
+    arguments = pod(sealed, "Deployment", name).main["args"]
     flags = dict(argument.split("=", 1) for argument in arguments if argument.startswith("--tls-"))
     assert flags == {
         "--tls-cert": f"{mount}/tls.crt",
@@ -66,7 +66,7 @@ def test_the_trainer_asks_its_judges_by_names_that_their_certificates_have(
 ) -> None:
     secret, mount = secret_of(sealed, "CronJob", "trainer")
     assert named(sealed, "Certificate", "trainer")["spec"]["secretName"] == secret
-    arguments = pod(named(sealed, "CronJob", "trainer")).main["args"]
+    arguments = pod(sealed, "CronJob", "trainer").main["args"]
     overrides = [argument.removeprefix("--set=") for argument in arguments if argument.startswith("--set=")]
     config = load_config(DEPLOY / "base" / "config" / "ppo.toml", PpoRunConfig, overrides)
     for name, judge in (("reward", config.reward), ("reference", config.reference)):

@@ -18,6 +18,7 @@ def test_pods_are_restricted(objects: tuple[Object, ...]) -> None:
         "csi",
         "downwardAPI",
         "emptyDir",
+        "secret",
         "ephemeral",
         "image",
         "persistentVolumeClaim",
