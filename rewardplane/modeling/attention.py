@@ -19,6 +19,7 @@ from transformers.masking_utils import sdpa_mask
 
 from .forest import Segment
 from .packed_row import is_packed_row
+from .varlen import VarlenLayout, attend_varlen, runs_varlen
 
 NAME = "rewardplane"
 
@@ -41,6 +42,7 @@ def _attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     packed_segments: Sequence[Segment] | None = None,
+    packed_varlen: VarlenLayout | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     sliding_window: int | None = None,
@@ -63,6 +65,9 @@ def _attention(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    fused = softcap is None and s_aux is None and runs_varlen(query.device, query.dtype, query.shape[-1])
+    if packed_varlen is not None and fused:
+        return attend_varlen(query, key, value, packed_varlen, scaling, sliding_window), None
     attend = _Attend(scaling, softcap, s_aux, sliding_window)
     return attend.segments(query, key, value, packed_segments), None
 

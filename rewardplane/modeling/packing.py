@@ -19,6 +19,7 @@ from torch import Tensor
 from rewardplane.wire import TokenPair
 
 from .forest import Row, Segment, lay_by_prefix, lay_by_question
+from .upload import upload
 
 Share = Literal["question", "prefix"]
 """What is stored once: equal questions (bits do not depend on the batch), or every common prefix."""
@@ -55,11 +56,7 @@ class PackedPairs:
         return self.input_ids.shape[0]
 
     def to(self, device: torch.device | str) -> PackedPairs:
-        moved = {
-            name: getattr(self, name).to(device, non_blocking=True)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
+        moved = {name: upload(value, device) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **moved)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rewardplane.modeling.packing import PackedPairs, pack, packed_length
+from rewardplane.modeling.varlen import varlen_layout
 from rewardplane.wire import TokenPair
 
 Ids = list[int]
@@ -39,6 +40,21 @@ def rows_until(packed: PackedPairs, row: int) -> NDArray[np.int64]:
 
 def read(packed: PackedPairs, row: int) -> Ids:
     return packed.input_ids[rows_until(packed, row)].tolist()
+
+
+@settings(max_examples=50, deadline=None)
+@given(batch=BATCHES, share=st.sampled_from(["question", "prefix"]))
+def test_keys_of_a_segment_are_its_sequence_up_to_its_end(
+    batch: list[tuple[Ids, Ids]], share: Literal["question", "prefix"]
+) -> None:
+    packed = pack(pairs_of(batch), share=share, min_shared_tokens=2)
+    layout = varlen_layout(packed.segments, torch.device("cpu"))
+    keys = layout.key_rows.split(layout.cu_keys.diff().tolist())
+    for segment, rows in zip(packed.segments, keys, strict=True):
+        assert rows.tolist() == rows_until(packed, segment.start + segment.length - 1).tolist()
+    assert layout.cu_queries.tolist() == [*(s.start for s in packed.segments), packed.num_tokens]
+    assert layout.max_keys == max(map(len, keys))
+    assert layout.max_queries == max(s.length for s in packed.segments)
 
 
 @settings(max_examples=150, deadline=None)

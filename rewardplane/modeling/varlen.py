@@ -1,0 +1,81 @@
+"""Attention of a packed row on a GPU: all segments in one variable-length call, without a mask.
+
+A segment's keys are its ancestors' rows and its own, gathered one after the other; its queries are the last of
+them, so causal attention aligned to the end of the keys is what a packed row wants. The gather moves
+Q + K * (Q + A) rows for K answers to a question, which is little beside the products of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
+
+from .forest import Segment
+from .upload import upload
+
+HALF = (torch.bfloat16, torch.float16)
+MAX_HEAD_WIDTH = 256
+"""Of flash attention's kernels."""
+
+
+@dataclass(frozen=True)
+class VarlenLayout:
+    """Where the queries and keys of S segments lie."""
+
+    key_rows: Tensor  # int64[M]  rows of the packed row, segment by segment, ancestors first
+    cu_queries: Tensor  # int32[S + 1]  where each segment's queries begin
+    cu_keys: Tensor  # int32[S + 1]  where its keys begin among key_rows
+    max_queries: int
+    max_keys: int
+
+
+def varlen_layout(segments: Sequence[Segment], device: torch.device) -> VarlenLayout:
+    """Made once for a row; all layers use it."""
+    rows = [np.arange(s.start, s.start + s.length) for s in segments]
+    keys = [np.concatenate([*(rows[a] for a in s.ancestors), rows[i]]) for i, s in enumerate(segments)]
+    return VarlenLayout(
+        key_rows=upload(torch.from_numpy(np.concatenate(keys)), device),
+        cu_queries=upload(_starts(rows), device),
+        cu_keys=upload(_starts(keys), device),
+        max_queries=max(map(len, rows)),
+        max_keys=max(map(len, keys)),
+    )
+
+
+def runs_varlen(device: torch.device, dtype: torch.dtype, head_width: int) -> bool:
+    """Whether flash attention has a kernel for it; else segments attend one by one."""
+    return device.type == "cuda" and dtype in HALF and head_width <= MAX_HEAD_WIDTH
+
+
+def attend_varlen(
+    query: Tensor,  # [1, H, T, D]
+    key: Tensor,  # [1, H, T, D]
+    value: Tensor,  # [1, H, T, D]
+    layout: VarlenLayout,
+    scaling: float | None,
+    window: int | None,  # positions that a query sees, its own included
+) -> Tensor:  # [1, T, H, D]
+    """Attention of every segment to its ancestors and, causally, to itself. Differentiable."""
+    queries, keys, values = (x[0].transpose(0, 1) for x in (query, key, value))
+    attended: Tensor = varlen_attn(
+        queries.contiguous(),
+        keys.index_select(0, layout.key_rows),
+        values.index_select(0, layout.key_rows),
+        layout.cu_queries,
+        layout.cu_keys,
+        layout.max_queries,
+        layout.max_keys,
+        scale=scaling,
+        window_size=(-1 if window is None else window - 1, 0),
+    )
+    return attended[None]
+
+
+def _starts(parts: Sequence[NDArray[np.int64]]) -> Tensor:
+    return torch.from_numpy(np.cumsum([0, *(len(part) for part in parts)], dtype=np.int32))
