@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ def attend_varlen(
 ) -> Tensor:  # [1, T, H, D]
     """Attention of every segment to its ancestors and, causally, to itself. Differentiable."""
     queries, keys, values = (x[0].transpose(0, 1) for x in (query, key, value))
-    attended: Tensor = varlen_attn(
+    attended = varlen_attn(
         queries.contiguous(),
         keys.index_select(0, layout.key_rows),
         values.index_select(0, layout.key_rows),
@@ -74,7 +75,7 @@ def attend_varlen(
         scale=scaling,
         window_size=(-1 if window is None else window - 1, 0),
     )
-    return attended[None]
+    return cast(Tensor, attended)[None]
 
 
 def _starts(parts: Sequence[NDArray[np.int64]]) -> Tensor:

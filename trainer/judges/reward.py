@@ -12,7 +12,6 @@ from rewardplane.wire import ChatPair, Pair, TextPair, TokenPair
 
 from ..data import Question
 from .config import JudgeConfig
-from .kserve import KServeScores
 from .patience import Judge
 from .score_server import RewardplaneScores, ScoreServer
 
@@ -23,7 +22,7 @@ class RewardJudge(Judge):
     def __init__(self, config: JudgeConfig, encoder: PairEncoder) -> None:
         super().__init__("reward", config)
         self.encoder = encoder
-        self._server: ScoreServer = KServeScores(config) if config.kserve else RewardplaneScores(config, encoder)
+        self._server = _server(config, encoder)
         try:
             self._identity = self.patiently(self._server.identify)
         except BaseException:
@@ -47,3 +46,11 @@ class RewardJudge(Judge):
 
     def close(self) -> None:
         self._server.close()
+
+
+def _server(config: JudgeConfig, encoder: PairEncoder) -> ScoreServer:
+    if not config.kserve:
+        return RewardplaneScores(config, encoder)
+    from .kserve import KServeScores  # nobody else needs tritonclient
+
+    return KServeScores(config)

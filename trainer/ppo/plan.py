@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 from rewardplane.modeling.checkpoint import Manifest
 from rewardplane.modeling.encoding import PairEncoder
-from rewardplane.modeling.logprobs import CHUNK_BYTES
+from rewardplane.modeling.logprobs import chunk_bytes_on
 from rewardplane.modeling.models import Loaded, stop_token_ids
 
 from ..models import check_model_directory, check_signed
@@ -79,7 +79,7 @@ def _memory_lines(config: PpoRunConfig, model: Any, parameters: int, longest_pai
     shape = model.config
     tokens = max(config.ppo.micro_batch_tokens, longest_pair * config.sampling.answers_per_question)
     width = 16 * shape.hidden_size + 4 * (getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size)
-    logits = min(CHUNK_BYTES, 4 * tokens * shape.vocab_size)
+    logits = min(chunk_bytes_on(config.device), 4 * tokens * shape.vocab_size)
     rows = min(config.sampling.batch_questions, config.sampling.questions_per_update)
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     depth = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
