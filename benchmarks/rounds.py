@@ -36,31 +36,33 @@ def main() -> None:
     base = prepared(options.base.absolute(), cache_directory(os.environ))
     for part in options.parts:
         if part == "two-rounds":
-            found = two_rounds.measure_all(base, directory)
-        else:
-            items = read_items(two_rounds.round_directory(directory, "near", 0, 1))
-            person = SimulatedPerson(items, fit_noise(item_scores(items)))
-            measure = answers_ranked.measure if part == "k" else active.measure
-            found = measure(base.reward, person, len(items), directory / part)
+            two_rounds.measure_all(base, directory)
+            continue
+        items = read_items(two_rounds.round_directory(directory, "near", 0, 1))
+        person = SimulatedPerson(items, fit_noise(item_scores(items)))
+        measure = answers_ranked.measure if part == "k" else active.measure
+        found = measure(base.reward, person, len(items), directory / part)
         (directory / f"{part}.json").write_text(json.dumps(found, indent=1) + "\n")
-        print(json.dumps({part: found}))
     write_findings(directory)
 
 
 def write_findings(directory: Path) -> None:
-    """results/rounds.json and .md, once every part was measured."""
-    if not all((directory / f"{part}.json").exists() for part in PARTS):
-        return
+    """results/rounds.json and .md, of what was measured so far."""
+    rows, missing = two_rounds.kept_rows(directory)
+    kept = {part: directory / f"{part}.json" for part in PARTS[1:]}
     versions = dict(collect_versions())
     content = {
         "command": "python benchmarks/rounds.py",
         "hardware": versions.pop("machine"),
         "versions": versions,
         "simulated": "the ranker is a lexicon with noise and the judge the lexicon without: no person ranked anything",
-        **{part: json.loads((directory / f"{part}.json").read_text()) for part in PARTS},
+        "not measured": missing + [part for part, path in kept.items() if not path.exists()],
+        "two-rounds": rows,
+        **{part: json.loads(path.read_text()) for part, path in kept.items() if path.exists()},
     }
     (RESULTS / "rounds.json").write_text(json.dumps(content, indent=1) + "\n")
     (RESULTS / "rounds.md").write_text(markdown(content))
+    print((RESULTS / "rounds.md").read_text())
 
 
 if __name__ == "__main__":

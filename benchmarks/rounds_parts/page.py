@@ -20,8 +20,12 @@ def markdown(content: Mapping[str, Any]) -> str:
         "",
         f"SIMULATED: {content['simulated']}.",
     ]
+    if content["not measured"]:
+        lines += ["", f"Not measured: {'; '.join(content['not measured'])}."]
     for part, title in TITLES.items():
-        rows = content[part]
+        rows = content.get(part)
+        if not rows:
+            continue
         if part == "two-rounds":  # one column a seed reads better
             figures = [name for name in rows[0] if name != "name"]
             rows = [{"": figure, **{row["name"]: row[figure] for row in rows}} for figure in figures]

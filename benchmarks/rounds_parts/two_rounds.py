@@ -41,13 +41,37 @@ def round_directory(directory: Path, variant: str, seed: int, number: int) -> Pa
     return directory / f"{variant}-seed{seed}" / f"round{number}"
 
 
-def measure_all(base: Base, directory: Path) -> list[Row]:
-    """One row a variant and seed, and the controls of "far". Goes on where it was interrupted, as rounds do."""
-    rows = [measure(base, directory, name, seed) for name, own in VARIANTS.items() for seed in own.seeds]
-    return rows + [control(base, directory, seed) for seed in VARIANTS["far"].seeds]
+def measure_all(base: Base, directory: Path) -> None:
+    """All variants and seeds, and the controls of "far". Goes on where it was interrupted, as rounds do."""
+    for name, own in VARIANTS.items():
+        for seed in own.seeds:
+            measure(base, directory, name, seed)
+    for seed in VARIANTS["far"].seeds:
+        control(base, directory, seed)
 
 
-def measure(base: Base, directory: Path, variant: str, seed: int) -> Row:
+def kept_rows(directory: Path) -> tuple[list[Row], list[str]]:
+    """What was measured so far, and the names of what was not."""
+    firsts = {
+        f"{variant}, seed {seed}": round_directory(directory, variant, seed, 1)
+        for variant, own in VARIANTS.items()
+        for seed in own.seeds
+    }
+    firsts |= {control_name(seed): control_directory(directory, seed) for seed in VARIANTS["far"].seeds}
+    done = {name: first / KEPT for name, first in firsts.items() if (first / KEPT).exists()}
+    rows = [row_of(name, json.loads(kept.read_text())) for name, kept in done.items()]
+    return rows, [name for name in firsts if name not in done]
+
+
+def control_directory(directory: Path, seed: int) -> Path:
+    return round_directory(directory, "far", seed, 2).with_name("control")
+
+
+def control_name(seed: int) -> str:
+    return f"far, seed {seed}, first round with KL coefficient {CONTROL_KL_COEF}"
+
+
+def measure(base: Base, directory: Path, variant: str, seed: int) -> None:
     own = VARIANTS[variant]
     first, second = (round_directory(directory, variant, seed, number) for number in (1, 2))
     toml = round_toml(
@@ -57,20 +81,20 @@ def measure(base: Base, directory: Path, variant: str, seed: int) -> Row:
     if not (first / KEPT).exists():
         turn(first, "--config", str(toml))
         turn(second, "--parent", str(first), "--set", f"sample.questions={QUESTIONS}")
-    return compared(f"{variant}, seed {seed}", first, second)
+    compare(first, second)
 
 
-def control(base: Base, directory: Path, seed: int) -> Row:
+def control(base: Base, directory: Path, seed: int) -> None:
     """The first round of "far" held nearer to the reference, against the same second round.
 
     Of two policies with one reward model the one that takes more updates to a KL is the better one there. This one
     takes about as many as the second round's.
     """
     second, toml = round_directory(directory, "far", seed, 2), directory / f"far-seed{seed}.toml"
-    patient = second.with_name("control")
+    patient = control_directory(directory, seed)
     if not (patient / KEPT).exists():
         turn(patient, "--config", str(toml), "--set", f"policy.kl.coef={CONTROL_KL_COEF}")
-    return compared(f"far, seed {seed}, first round with KL coefficient {CONTROL_KL_COEF}", patient, second)
+    compare(patient, second)
 
 
 def turn(place: Path, *begun: str) -> None:
@@ -81,12 +105,11 @@ def turn(place: Path, *begun: str) -> None:
     command("train", str(place))
 
 
-def compared(name: str, first: Path, second: Path) -> Row:
+def compare(first: Path, second: Path) -> None:
     kept = first / KEPT
     if not kept.exists():
         command("compare", str(first), str(second), "--equal-kl", "--answers", "8")
         kept.write_bytes((second / "comparison.json").read_bytes())
-    return row_of(name, json.loads(kept.read_text()))
 
 
 def command(*arguments: str) -> None:
