@@ -17,3 +17,12 @@ def test_every_package_of_the_tree_is_in_the_wheel():
         for init in (ROOT / part).rglob("__init__.py")
     ]
     assert sorted(named) == sorted(found)
+
+
+def test_the_ranking_pages_files_are_in_the_wheel():
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    labelling = ROOT / "trainer" / "labelling"
+    shipped = {path for pattern in patterns["rewardplane.trainer.labelling"] for path in labelling.glob(pattern)}
+    files = {path for path in (labelling / "page").rglob("*") if path.is_file()}
+    assert len(files) > 10
+    assert files <= shipped

@@ -79,7 +79,7 @@ export class View {
 
   focus(answer, action = "place") {
     const wanted = this.cards[answer].querySelector(`[data-action="${action}"]`);
-    const usable = wanted && !wanted.disabled && wanted.checkVisibility();
+    const usable = wanted && !wanted.disabled && wanted.getClientRects().length;
     (usable ? wanted : this.cards[answer].querySelector("[data-action=place]")).focus();
   }
 
