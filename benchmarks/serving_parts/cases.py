@@ -42,7 +42,7 @@ class Plan:
     seconds: float
     """Of each window at least; it then ends with its block of requests."""
     threads: int
-    """Of every server; ours computes two batches side by side with them."""
+    """Of every server."""
 
 
 class Different(RuntimeError):
@@ -53,7 +53,8 @@ async def measure_scores(plan: Plan, worker: Worker, findings: Findings) -> None
     """Reward servers in float32: 64 callers, one caller, and K answers a question; and the ceiling without a server."""
     pairs, groups = read_requests(plan.assets.pairs), read_requests(plan.assets.groups)
     async with AsyncExitStack() as stack:
-        servers = await _start([ours("reward"), vllm("pooling"), fastapi(), triton()], plan, findings, stack, "fp32")
+        chosen = [ours("reward"), _ours_side_by_side(plan), vllm("pooling"), fastapi(), triton()]
+        servers = await _start(chosen, plan, findings, stack, "fp32")
         checked = [*pairs[:BLOCK], *groups[:GROUP_BLOCK]]
         expected = worker.ask("hf_scores", checked)["scores"]
         servers = await _alike(servers, checked, expected, "float32", findings)
@@ -74,6 +75,11 @@ async def measure_scores(plan: Plan, worker: Worker, findings: Findings) -> None
                 await _window(GROUPED, running, asks.scores, groups, "groups", 4, plan, findings)
         for running, _ in servers:
             findings.add(MEMORY, running.name, {"MB": running.process.resident_bytes() / 1e6})
+
+
+def _ours_side_by_side(plan: Plan) -> Server:
+    """Ours with a batch for each thread."""
+    return ours("reward", "float32", "--parallel-batches", str(plan.threads), name=f"{OURS}, {plan.threads} batches")
 
 
 async def measure_bfloat16(plan: Plan, worker: Worker, findings: Findings) -> None:

@@ -86,7 +86,7 @@ async def wait_until_serving(running: Running, ask: Callable[[], Awaitable[objec
             return
 
 
-def ours(role: str, dtype: str = "float32", *flags: str) -> Server:
+def ours(role: str, dtype: str = "float32", *flags: str, name: str = "rewardplane") -> Server:
     """`rewardplane serve`, with its defaults."""
 
     def command(python: Path, assets: Assets, port: int) -> list[str]:
@@ -94,7 +94,7 @@ def ours(role: str, dtype: str = "float32", *flags: str) -> Server:
         where = ["--model", str(model), "--port", str(port), "--metrics-port", "0", "--log-level", "warning"]
         return [str(python), "-m", "rewardplane", "serve", role, *where, "--dtype", dtype, *flags]
 
-    return Server("rewardplane", command, AsksOurs)
+    return Server(name, command, AsksOurs)
 
 
 def vllm(kind: str, dtype: str = "float32") -> Server:

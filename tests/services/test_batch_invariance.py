@@ -72,7 +72,7 @@ def test_callers_at_once_get_what_they_get_alone(reward_server: Served) -> None:
 def test_batches_side_by_side_give_the_same_bits(reward_dir: Path, reward_server: Served) -> None:
     pairs = draw(seed=8, questions=12, answers=3)
     alone = [rpc.score(reward_server.channel, [rpc.text(*pair)]).scores[0] for pair in pairs]
-    with served("reward", reward_dir, threads=2, max_batch_tokens=64) as server:
+    with served("reward", reward_dir, threads=2, parallel_batches=2, max_batch_tokens=64) as server:
         assert server.metrics()["rewardplane_parallel_batches", ()] == 2
         for _ in range(5):
             calls = [rpc.score_later(server.channel, [rpc.text(*pair)]) for pair in pairs]
