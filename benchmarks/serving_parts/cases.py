@@ -68,7 +68,7 @@ async def measure_scores(plan: Plan, worker: Worker, findings: Findings) -> None
             _packed(worker, some, plan.threads, findings)
             for running, asks in turn:
                 await _window(ONE, running, asks.scores, pairs, "pairs", 1, plan, findings, share=0.4)
-            seconds = worker.ask("alone", some[:BLOCK])
+            seconds = worker.ask("alone", some[:BLOCK], threads=plan.threads)
             for name, values in seconds.items():
                 findings.add(ONE, f"{OFFLINE}, {name}", {"p50 ms": 1e3 * float(np.median(values))})
             for running, asks in turn:
