@@ -31,7 +31,7 @@ from rewardplane.modeling.checkpoint import save_checkpoint
 from rewardplane.modeling.encoding import PairEncoder
 from rewardplane.v1 import scoring_service_pb2, types_pb2
 
-WINDOW_S = 40.0
+WINDOW_S = 25.0
 ROUNDS = 2
 PAIR_TOKENS = 64
 QUIET = {"pairs": 2, "per_second": 5.0}
@@ -121,7 +121,8 @@ async def serving(folder: Path, *, closed: bool):
     process = ServerProcess(
         [
             sys.executable, "-m", "rewardplane", "serve", "reward", "--model", str(folder / "reward"), "--threads", "1",
-            "--port", "0", "--metrics-port", "0", "--port-file", str(ports), "--log-level", "warning", *flags,
+            "--port", "0", "--metrics-port", "0", "--port-file", str(ports), "--log-level", "warning",
+            "--drain-seconds", "1", *flags,
         ],
         {"OMP_NUM_THREADS": "1"},
         folder / "server.log",
@@ -249,7 +250,8 @@ async def main() -> None:
         f"{QUIET['pairs']} pairs of {PAIR_TOKENS} tokens, {QUIET['per_second']:g} times a second at random; steady: "
         f"{STEADY['at_once']} requests of {STEADY['pairs']} pairs at once, in a closed loop, so that the server is "
         f"always busy; flood: requests of {FLOOD_PAIRS} pairs at {TIMES_CAPACITY:g} times that speed. "
-        f"{ROUNDS} windows of {WINDOW_S:g} s each, alternating; all clients are one process on the other core."
+        f"{ROUNDS} windows of {WINDOW_S:g} s, alternating, and half of one without an access file; all clients are one "
+        "process on the other core."
     )
     write_results(
         "fairness", "python benchmarks/fairness.py", rows,
