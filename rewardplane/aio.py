@@ -16,8 +16,9 @@ from rewardplane.errors import RewardplaneError
 from rewardplane.inputs import PairLike, QuestionLike
 from rewardplane.replies import Reply
 from rewardplane.results import Generations, Logprobs, ModelInfo, Scores
-from rewardplane.retry import Deadline
+from rewardplane.retry import Attempts, Deadline
 from rewardplane.session import Session
+from rewardplane.tracing import Trace, client_span
 
 R = TypeVar("R")
 
@@ -120,11 +121,17 @@ class AsyncClient(Session):
     async def _carry_one(self, send: Send, deadline: Deadline, gate: asyncio.Semaphore) -> Reply:
         attempts = self._attempts(deadline, send.first_index)
         async with gate:
-            while True:
-                method = self._method(attempts.target, send.rpc)
-                call = method(send.request, timeout=deadline.remaining_s(), metadata=self._security.metadata())
-                try:
-                    return Reply(await call, attempts.target)
-                except grpc.RpcError as error:
-                    pause_s = attempts.pause_s(error)
-                await asyncio.sleep(pause_s)
+            with client_span(send.rpc.path.lstrip("/")) as trace:
+                return await self._attempt(send, deadline, attempts, trace)
+
+    async def _attempt(self, send: Send, deadline: Deadline, attempts: Attempts, trace: Trace) -> Reply:
+        while True:
+            method = self._method(attempts.target, send.rpc)
+            own = self._security.metadata()
+            metadata = (*own, *trace.metadata(own))
+            call = method(send.request, timeout=deadline.remaining_s(), metadata=metadata)
+            try:
+                return Reply(await call, attempts.target)
+            except grpc.RpcError as error:
+                pause_s = attempts.pause_s(error)
+            await asyncio.sleep(pause_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -18,6 +19,7 @@ from rewardplane.replies import Reply
 from rewardplane.results import Generations, Logprobs, ModelInfo, Scores
 from rewardplane.retry import Deadline
 from rewardplane.session import Session
+from rewardplane.tracing import Trace, client_span
 
 R = TypeVar("R")
 
@@ -148,7 +150,7 @@ class Client(Session):
         if len(sends) == 1:
             return [self._carry_one(sends[0], deadline, flight)]
         with ThreadPoolExecutor(min(len(sends), self._max_requests_in_flight)) as pool:
-            futures = [pool.submit(self._carry_one, send, deadline, flight) for send in sends]
+            futures = [pool.submit(copy_context().run, self._carry_one, send, deadline, flight) for send in sends]
             try:
                 done, _ = wait(futures, return_when=FIRST_EXCEPTION)
                 # Those that have ended, in order: a failure is raised here, without waiting for the others.
@@ -158,11 +160,16 @@ class Client(Session):
                 flight.call_back()
 
     def _carry_one(self, send: Send, deadline: Deadline, flight: _Flight) -> Reply:
+        with client_span(send.rpc.path.lstrip("/")) as trace:
+            return self._attempt(send, deadline, flight, trace)
+
+    def _attempt(self, send: Send, deadline: Deadline, flight: _Flight, trace: Trace) -> Reply:
         attempts = self._attempts(deadline, send.first_index)
         while True:
             method = self._method(attempts.target, send.rpc)
             try:
-                metadata = self._security.metadata()
+                own = self._security.metadata()
+                metadata = (*own, *trace.metadata(own))
                 message = flight.ask(method, send.request, timeout=deadline.remaining_s(), metadata=metadata)
                 return Reply(message, attempts.target)
             except grpc.RpcError as error:

@@ -13,7 +13,9 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from rewardplane.logs import configure_logs
 from rewardplane.modeling.checkpoint import BadCheckpoint
+from rewardplane.span_export import export_spans
 
 from .common.config import ServerConfig, WrongSetting
 
@@ -22,7 +24,6 @@ app = typer.Typer(add_completion=False)
 
 CANNOT_SERVE = 1
 WRONG_FLAGS = 2
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class RoleName(StrEnum):
@@ -40,6 +41,13 @@ class LogLevel(StrEnum):
     info = "info"
     warning = "warning"
     error = "error"
+
+
+class LogFormat(StrEnum):
+    """How it is logged."""
+
+    text = "text"
+    json = "json"
 
 
 def serve(argv: list[str]) -> int:
@@ -113,6 +121,9 @@ def command(
     ] = 60.0,
     drain_seconds: Annotated[float, flag("How long calls in flight may take after SIGTERM.")] = 30.0,
     log_level: Annotated[LogLevel, flag("How much is logged, on stderr.")] = LogLevel.info,
+    log_format: Annotated[
+        LogFormat, flag("text for people; json is an object a line, with the ids of the request.")
+    ] = LogFormat.text,
 ) -> None:
     """Serves a model over gRPC: rewardplane.v1, KServe v2, health and reflection on one port.
 
@@ -124,7 +135,8 @@ def command(
         raise typer.BadParameter("--model-control-mode explicit and --follow-seconds exclude each other")
     given = dict(locals())
     settings = {name: given[name] for name in ServerConfig.model_fields}
-    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT)
+    configure_logs(log_level.value, log_format.value)
+    export_spans("rewardplane", os.environ)
     try:
         config = ServerConfig(**settings)
     except ValidationError as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from rewardplane.logs import configure_logs
+from rewardplane.span_export import export_spans
 
 from .explain import FAILED, explained
 
@@ -19,6 +22,10 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Trains an SF
 ConfigFile = Annotated[Path, typer.Option("--config", help="TOML file with the settings of the run.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Sets one key: optimizer.eps=1e-6.")
+]
+LogFormat = Annotated[
+    Literal["text", "json"],
+    typer.Option(help="text for people; json is an object a line, with the ids of the request."),
 ]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 
@@ -57,8 +64,9 @@ def evaluate(argv: list[str]) -> int:
 
 
 @app.callback()
-def common(log_level: LogLevel = "warning") -> None:
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def common(log_level: LogLevel = "warning", log_format: LogFormat = "text") -> None:
+    configure_logs(log_level, log_format)
+    export_spans("rewardplane-trainer", os.environ)
 
 
 # torch takes seconds to import: each command imports its trainer, so that --help answers at once.

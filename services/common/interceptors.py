@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
 import grpc
 from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from rewardplane.errors import ServerFault
+from rewardplane.tracing import parent_of, span
 
 from . import faults
 from .batch_metrics import SECONDS
@@ -53,7 +56,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         started_s = time.monotonic()
         code = grpc.StatusCode.OK
         try:
-            yield
+            parent = parent_of(context.invocation_metadata() or ())
+            with span(f"{service}/{method}", kind="server", parent=parent), _logged(service, method):
+                yield
         except faults.Fault as fault:
             code = fault.code
             await _abort(context, fault)
@@ -65,12 +70,27 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise
         except Exception:  # the last resort: callers get a reason and no internals
-            log.exception("%s/%s failed", service, method)
             code = grpc.StatusCode.INTERNAL
             await _abort(context, faults.unexpected())
         finally:
             self._handled.labels(service, method, code.name).inc()
             self._handling.labels(service, method).observe(time.monotonic() - started_s)
+
+
+@contextmanager
+def _logged(service: str, method: str) -> Iterator[None]:
+    """What a caller may have done wrong is for the debug level; its text is not, as it may quote the request."""
+    try:
+        yield
+    except faults.Fault as fault:
+        level = logging.ERROR if isinstance(fault, ServerFault) else logging.DEBUG
+        log.log(level, "%s/%s ended with %s %s", service, method, fault.code.name, fault.reason)
+        raise
+    except (grpc.aio.AbortError, asyncio.CancelledError):
+        raise
+    except Exception:
+        log.exception("%s/%s failed", service, method)
+        raise
 
 
 async def _abort(context: Any, fault: faults.Fault) -> None:

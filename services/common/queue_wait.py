@@ -6,9 +6,12 @@ task's context, so that nothing between the two has to pass it on.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+from rewardplane.tracing import record_span
 
 from .pair_queue import Entry
 
@@ -45,5 +48,9 @@ def measured_wait() -> Iterator[QueueWait]:
 
 def report_wait(entries: Sequence[Entry]) -> None:
     """Called by the batcher when a call is over."""
+    started = [entry.started_at_s for entry in entries if entry.started_at_s < float("inf")]
+    if started:
+        record_span("queue wait", min(entry.queued_at_s for entry in entries), min(started))
+        record_span("forward", min(started), time.monotonic())  # from its first batch to the end of its last one
     if wait := _current.get():
         wait.observe(entries)

@@ -58,8 +58,8 @@ def test_one_evaluation_has_one_side(tmp_path: Path) -> None:
 
 def test_tables_say_where_figures_and_time_went(tmp_path: Path) -> None:
     headline, times = report_of([ppo_run(tmp_path / "run")]).tables
-    assert ("kl_nats", "0", "2", "0", "2") in headline.rows
-    assert ("score", "1", "0", "0", "1") in headline.rows
+    assert ("KL to the reference", "0", "2", "0", "2") in headline.rows
+    assert ("Score of the reward model", "1", "0", "0", "1") in headline.rows
     # 2 x 3 s of sampling, 2 x 1 s of updates and one evaluation of 2 s: 10 s over 2 updates.
     assert times.rows == (
         ("sample", "6.0", "60 %", "3.000"),

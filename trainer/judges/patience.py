@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from rewardplane.errors import DeadlineExceeded, DigestMismatch, RewardplaneError, Unavailable
+from rewardplane.tracing import new_request_id, span
 
 from .config import JudgeConfig
 
@@ -74,6 +75,10 @@ class Judge(ABC):
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Calls until the judge answers. Raises JudgeGone after `outage_limit_s` of trying."""
+        with span(f"judge {self.role}", request_id=new_request_id()):
+            return self._until_answered(call)
+
+    def _until_answered(self, call: Callable[[], T]) -> T:
         began = time.monotonic()
         pause = FIRST_PAUSE_S
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +94,8 @@ class Collector:
             own.extend(new)
             pending.append(
                 (
-                    self._threads.submit(self.reward.scores, texts, new),
-                    self._threads.submit(self.reference.logprobs, new, self.config.temperature),
+                    self._threads.submit(copy_context().run, self.reward.scores, texts, new),
+                    self._threads.submit(copy_context().run, self.reference.logprobs, new, self.config.temperature),
                 )
             )
         pairs = tuple(pair for part in processes.gather(own) for pair in part)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from rewardplane.modeling.checkpoint import Manifest, read_manifest
+from rewardplane.tracing import span
 
 from ..metrics.exporter import RunMetrics
 from ..processes import ALONE, Processes
@@ -59,7 +60,8 @@ def run_ppo(config: PpoRunConfig, judge: Judge | None = None, processes: Process
         while run.done < config.updates and not run.stopped:
             update = run.done
             figures = run.evaluate() if _is_evaluated(config, update) else {}
-            figures |= run.update()
+            with span("ppo update"):
+                figures |= run.update()
             progress.write(update, figures, show=SHOWN)
             _keep(run)
         last = run.evaluate()

@@ -16,7 +16,7 @@ SAMPLES = "samples.jsonl"
 TITLES = {"sft": "Fine-tuning", "reward": "Reward model", "ppo": "PPO"}
 HEADLINES = {
     "sft": ("loss", "heldout_loss"),
-    "reward": ("loss", "accuracy", "heldout_accuracy", "heldout_mean_score"),
+    "reward": ("loss", "accuracy", "heldout_accuracy"),
     "ppo": (
         "score", "reward", "kl_nats", "entropy", "answer_tokens", "ended_ratio", "explained_variance",
         "eval_score", "eval_kl_nats", "eval_judge", "eval_distinct_bigrams_ratio",
@@ -80,8 +80,18 @@ def _headline(rows: Rows, kind: str) -> ResultTable:
     for name in HEADLINES[kind]:
         values = [value for row in rows if (value := row.get(name)) is not None]
         if values:
-            found.append((name, *(f"{value:,.4g}" for value in (values[0], values[-1], min(values), max(values)))))
+            shown = (f"{value:,.3g}" for value in (values[0], values[-1], min(values), max(values)))
+            found.append((_title(name, kind), *shown))
     return ResultTable("From first to last", ("figure", "first", "last", "lowest", "highest"), tuple(found))
+
+
+def _title(name: str, kind: str) -> str:
+    """What the curve of a figure is called."""
+    for panel in PANELS[kind]:
+        for key, label in panel.keys:
+            if key == name:
+                return panel.title if len(panel.keys) == 1 else f"{panel.title}, {label}"
+    return name
 
 
 def _times(rows: Rows) -> ResultTable:
