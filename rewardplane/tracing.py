@@ -15,11 +15,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal
 
-try:
-    from opentelemetry import trace as otel
-except ImportError:
-    otel = None  # type: ignore[assignment]  # the extra is not installed
-
 TRACEPARENT, REQUEST_ID = "traceparent", "x-request-id"
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
 _GOOD_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -44,6 +39,16 @@ class Trace:
         return tuple((key, value) for key, value in ours if key not in there)
 
 
+def _opentelemetry_api() -> Any:
+    """None without the extra."""
+    try:
+        from opentelemetry import trace
+    except ImportError:
+        return None
+    return trace
+
+
+otel = _opentelemetry_api()
 _current: ContextVar[Trace | None] = ContextVar("rewardplane_trace", default=None)
 
 
