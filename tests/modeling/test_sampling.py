@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,15 @@ def test_an_answer_does_not_depend_on_its_companions(family: str) -> None:
     assert answers(asked[:4]) == together[:12]
     others = [ids(np.random.default_rng(1), length) for length in (30, 2, 9, 1)]
     assert answers([others[0], asked[1], *others[1:]])[3:6] == together[3:6]
+
+
+def test_a_part_of_the_answers_is_drawn_as_it_is_among_all() -> None:
+    model = build("llama", causal=True, vocab_size=FEW)
+    asked, sampling = questions(6), Sampling(max_answer_tokens=12, seed=3)
+    every = lists(sample_answers(model, asked, [1], sampling, answers_per_question=2))
+    last = sample_answers(model, asked[4:], [1], replace(sampling, first_answer=8), answers_per_question=2)
+    assert lists(last) == every[8:]
+    assert lists(sample_answers(model, asked[4:], [1], sampling, answers_per_question=2)) != every[8:]
 
 
 def test_a_longer_limit_only_continues_answers() -> None:

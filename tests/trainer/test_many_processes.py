@@ -79,7 +79,9 @@ def figures(run: Path) -> list[dict[str, float | None]]:
 
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    ("kind", "settings"), [("reward", {}), ("sft", {}), ("reward", {"lora.rank": 4})], ids=["reward", "sft", "lora"]
+    ("kind", "settings"),
+    [("reward", {}), ("sft", {}), ("reward", {"lora.rank": 4, "gradient_checkpointing": True})],
+    ids=["reward", "sft", "adapters and layers that are computed again"],
 )
 def test_processes_learn_what_one_learns(tmp_path: Path, kind: str, settings: Mapping[str, Any], count: int) -> None:
     alone = run_here(write_run(tmp_path / "alone", kind, settings), kind)

@@ -14,17 +14,19 @@ from rewardplane.modeling.checkpoint import Manifest
 from rewardplane.modeling.encoding import PairEncoder
 from rewardplane.modeling.logprobs import chunk_bytes_on
 from rewardplane.modeling.models import Loaded, stop_token_ids
+from rewardplane.modeling.padded import final_linear
 
+from ..lora import adapt
 from ..models import check_model_directory, check_signed
 from .config import PpoRunConfig
 from .inputs import Files, Inputs
 from .judge_plan import ask_judges
 from .keeper import Keeper
 
-TRAINED_BYTES = 16
-"""Of a float32 parameter that is trained: weight, gradient and two moments of AdamW."""
-STATE_BYTES = 12
-"""Of the same parameter in a state on disk."""
+WEIGHT_BYTES = 4
+GRADIENT_BYTES = 4
+MOMENTS_BYTES = 8
+"""Of a float32 parameter; gradient and moments of those that learn."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,25 @@ def make_plan(config: PpoRunConfig) -> Plan:
     judges, problems = ask_judges(config, policy.encoder, longest_pair)
     models = {"policy": policy.model} | ({} if config.ppo.advantage == "rloo" else {"value": _value_model(config)})
     sizes = {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()}
+    parameters = _parameters(config, models)
     lines = [
         *((name, f"{type(models[name]).__name__}, {_count(size)} parameters") for name, size in sizes.items()),
         ("questions", f"{len(files.prompts)}, and {len(files.held_out)} held out; the longest has {longest} tokens"),
         *_update_lines(config, longest_pair),
-        *_memory_lines(config, policy.model, sum(sizes.values()), longest_pair),
+        *_memory_lines(config, policy.model, parameters, longest_pair),
         *judges,
-        *_output_lines(config, sizes),
+        *_output_lines(config, sizes["policy"], parameters),
     ]
     return Plan(tuple(lines), tuple(problems))
+
+
+def _parameters(config: PpoRunConfig, models: dict[str, Any]) -> tuple[int, int]:
+    """How many parameters the run holds, and how many of them learn. Puts adapters into the models."""
+    adapt(models["policy"], config.policy.lora)
+    if "value" in models:
+        adapt(models["value"], config.value.lora, head=final_linear(models["value"]))
+    every = [parameter for model in models.values() for parameter in model.parameters()]
+    return sum(p.numel() for p in every), sum(p.numel() for p in every if p.requires_grad)
 
 
 def _update_lines(config: PpoRunConfig, longest_pair: int) -> Iterator[tuple[str, str]]:
@@ -75,7 +87,10 @@ def _update_lines(config: PpoRunConfig, longest_pair: int) -> Iterator[tuple[str
     yield "run", f"{config.updates} updates: {config.updates * answers:,} answers, {config.updates * tokens:,} tokens"
 
 
-def _memory_lines(config: PpoRunConfig, model: Any, parameters: int, longest_pair: int) -> Iterator[tuple[str, str]]:
+def _memory_lines(
+    config: PpoRunConfig, model: Any, parameters: tuple[int, int], longest_pair: int
+) -> Iterator[tuple[str, str]]:
+    every, learning = parameters
     shape = model.config
     tokens = max(config.ppo.micro_batch_tokens, longest_pair * config.sampling.answers_per_question)
     width = 16 * shape.hidden_size + 4 * (getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size)
@@ -84,27 +99,28 @@ def _memory_lines(config: PpoRunConfig, model: Any, parameters: int, longest_pai
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     depth = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
     cache = 8 * shape.num_hidden_layers * heads * depth * longest_pair * rows * config.sampling.answers_per_question
+    held = WEIGHT_BYTES * every + (GRADIENT_BYTES + MOMENTS_BYTES) * learning
     yield (
         "memory",
-        f"{_bytes(TRAINED_BYTES * parameters)} of weights, gradients and moments; at most {_bytes(cache)} of cache "
+        f"{_bytes(held)} of weights, gradients and moments; at most {_bytes(cache)} of cache "
         f"in sampling; about {_bytes(4 * tokens * width * shape.num_hidden_layers + 2 * logits)} in a step",
     )
 
 
-def _output_lines(config: PpoRunConfig, sizes: dict[str, int]) -> Iterator[tuple[str, str]]:
+def _output_lines(config: PpoRunConfig, policy: int, parameters: tuple[int, int]) -> Iterator[tuple[str, str]]:
     output = config.output
     state = Keeper(output, config.policy.name).newest_state()
     begins = f"goes on after update {int(state)}" if state else "begins anew"
     yield "output", f"{output.directory}{f' and {output.url}' if output.url else ''}; the run {begins}"
     if output.save_every:
-        size = _bytes(STATE_BYTES * sum(sizes.values()))
+        size = _bytes(WEIGHT_BYTES * parameters[0] + MOMENTS_BYTES * parameters[1])
         yield "states", f"{size} every {output.save_every} updates; {output.keep_states} are kept"
     else:
         yield "states", "none (output.save_every = 0): a run that is stopped begins anew"
     often = f"every {output.publish_every} updates and at the end" if output.publish_every else "at the end"
     best = f", and the best by {output.keep_best}" if output.keep_best else ""
     kept = f"; the newest {output.keep_published} are kept" if output.keep_published else ""
-    yield "policies", f"{_bytes(4 * sizes['policy'])} {often}{best}{kept}"
+    yield "policies", f"{_bytes(WEIGHT_BYTES * policy)} {often}{best}{kept}"
 
 
 def _policy_without_weights(path: Path) -> Loaded:

@@ -14,6 +14,7 @@ from rewardplane.trainer.ppo.microbatch import Rows, cut
 from rewardplane.trainer.ppo.pretraining import encode_texts
 from rewardplane.trainer.ppo.rollout import TrainingBatch
 from rewardplane.trainer.ppo.setup import make_learner
+from rewardplane.trainer.processes import Processes
 from torch.nn.functional import pad
 
 PAIRS = ragged_pairs(16)
@@ -63,11 +64,19 @@ def test_columns_of_padding_change_nothing(tmp_path: Path, models: Models, whole
     assert relative_error(padded.value, whole.value) < 1e-6
 
 
+@pytest.mark.parametrize("processes", [1, 3])
 @pytest.mark.parametrize("max_tokens", [1, 60, 10_000])
-def test_every_answer_is_in_one_micro_batch_beside_those_to_its_question(max_tokens: int) -> None:
-    minibatches = cut(PAIRS, minibatches=3, answers_per_question=2, max_tokens=max_tokens, rng=np.random.default_rng(1))
-    micro_batches = [turn.rows for minibatch in minibatches for turn in minibatch]
-    assert len(minibatches) == 3
+def test_every_answer_is_in_one_micro_batch_beside_those_to_its_question(max_tokens: int, processes: int) -> None:
+    parts = [
+        cut(
+            PAIRS, minibatches=3, answers_per_question=2, max_tokens=max_tokens, rng=np.random.default_rng(1),
+            processes=Processes(rank, processes),
+        )
+        for rank in range(processes)
+    ]  # fmt: skip
+    micro_batches = [turn.rows for part in parts for minibatch in part for turn in minibatch if turn.weight]
+    assert {len(part) for part in parts} == {3}
+    assert all(len({len(minibatch) for minibatch in step}) == 1 for step in zip(*parts, strict=True))
     assert sorted(row for micro in micro_batches for row in micro) == list(range(16))
     for micro in micro_batches:
         assert {row // 2 for row in micro} == {row // 2 for row in micro if row % 2}  # odd rows never alone, nor even

@@ -63,6 +63,16 @@ def test_parameters_and_bytes_by_hand(plan: Plan) -> None:
     assert lines["policies"].startswith(f"{4 * policy / 2**20:.1f} MiB every 2 updates")
 
 
+def test_only_what_learns_has_gradients_and_moments(plan: Plan) -> None:
+    # Rank 2: q and o have 2 * (32 + 32), k and v 2 * (32 + 16), gate, up and down 2 * (32 + 64); in 2 layers of 2
+    # models; and the head of 32. Policy and value model hold 39072 and 28864 parameters, see above.
+    adapters = 2 * 2 * (2 * 128 + 2 * 96 + 3 * 192)
+    _, lines, _ = plan({"policy.lora.rank": 2, "value.lora.rank": 2})
+    held = 39072 + 28864 + adapters
+    assert lines["memory"].startswith(f"{(4 * held + 12 * (adapters + 32)) / 2**20:.1f} MiB of weights")
+    assert lines["states"].startswith(f"{(4 * held + 8 * (adapters + 32)) / 2**20:.1f} MiB")
+
+
 def test_plan_leaves_nothing_behind(plan: Plan, tmp_path: Path) -> None:
     assert plan({})[0] == 0
     assert not (tmp_path / "run").exists()
