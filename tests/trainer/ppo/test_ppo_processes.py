@@ -80,16 +80,17 @@ def test_a_killed_process_ends_the_run_and_it_goes_on_to_the_same_bits(
 ) -> None:
     for name in ("undisturbed", "killed"):
         (tmp_path / name).mkdir()
-    undisturbed = together(2, tmp_path / "undisturbed", models, judges, {})
-    killed = gang(2, tmp_path / "killed", models, judges, {})
+    short = {"updates": 3, "evaluation.prompts": None}
+    undisturbed = together(2, tmp_path / "undisturbed", models, judges, short)
+    killed = gang(2, tmp_path / "killed", models, judges, short)
     states = tmp_path / "killed" / "run" / "states"
     give_up = time.monotonic() + TIMEOUT_S
-    while not (states / "00000002").exists():
+    while not (states / "00000001").exists():
         assert time.monotonic() < give_up, killed.log.read_text()
         time.sleep(0.01)
     killed.commands[1].kill()
     assert all(killed.wait(TIMEOUT_S)), "the first process ends without the second"
-    run = together(2, tmp_path / "killed", models, judges, {})
+    run = together(2, tmp_path / "killed", models, judges, short)
     assert "going on after update" in killed.log.read_text()
     assert figures(run) == figures(undisturbed)
     assert digests(run) == digests(undisturbed)
