@@ -24,6 +24,7 @@ from torch.testing import assert_close
 
 WORDS = ["good", "long", "seen", "again", "hoped", "end, and so on, as I had hoped for"]
 RATINGS = [1, 2, 3, 3, 5, 0]
+pytestmark = pytest.mark.timeout(300)
 TIMEOUT_S = 100.0
 
 

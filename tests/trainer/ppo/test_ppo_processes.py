@@ -16,6 +16,7 @@ from rewardplane.trainer.ppo.train import run_ppo
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
+pytestmark = pytest.mark.timeout(300)
 TIMEOUT_S = 110.0
 # With its usual eps Adam would make a whole step of the rounding of a gradient near zero.
 STEADY = {"policy_optimizer.eps": 1e-2, "value_optimizer.eps": 1e-2, "updates": 3}
