@@ -86,7 +86,9 @@ def command(
     dtype: Annotated[str, flag("float32 or bfloat16.")] = "float32",
     device: Annotated[str, flag("cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, flag("CPU threads that compute; default: every core.")] = None,
-    parallel_batches: Annotated[int, flag("Forward passes at a time, which share the threads.")] = 1,
+    parallel_batches: Annotated[
+        int | None, flag("Forward passes at a time, which share the threads; default: 2 on cpu, 1 on cuda.")
+    ] = None,
     max_pair_tokens: Annotated[int | None, flag("Longest pair; default: what the model allows.")] = None,
     max_request_pairs: Annotated[int, flag("Most pairs in one request.")] = 256,
     max_request_bytes: Annotated[int, flag("Most bytes in one request.")] = 64 << 20,

@@ -53,7 +53,7 @@ async def measure_scores(plan: Plan, worker: Worker, findings: Findings) -> None
     """Reward servers in float32: 64 callers, one caller, and K answers a question; and the ceiling without a server."""
     pairs, groups = read_requests(plan.assets.pairs), read_requests(plan.assets.groups)
     async with AsyncExitStack() as stack:
-        chosen = [ours("reward"), _ours_side_by_side(plan), vllm("pooling"), fastapi(), triton()]
+        chosen = [ours("reward"), _ours_one_by_one(), vllm("pooling"), fastapi(), triton()]
         servers = await _start(chosen, plan, findings, stack, "fp32")
         checked = [*pairs[:BLOCK], *groups[:GROUP_BLOCK]]
         expected = worker.ask("hf_scores", checked)["scores"]
@@ -77,9 +77,9 @@ async def measure_scores(plan: Plan, worker: Worker, findings: Findings) -> None
             findings.add(MEMORY, running.name, {"MB": running.process.resident_bytes() / 1e6})
 
 
-def _ours_side_by_side(plan: Plan) -> Server:
-    """Ours with a batch for each thread."""
-    return ours("reward", "float32", "--parallel-batches", str(plan.threads), name=f"{OURS}, {plan.threads} batches")
+def _ours_one_by_one() -> Server:
+    """Ours with all threads for one batch at a time."""
+    return ours("reward", "float32", "--parallel-batches", "1", name=f"{OURS}, one batch at a time")
 
 
 async def measure_bfloat16(plan: Plan, worker: Worker, findings: Findings) -> None:

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,16 +63,17 @@ class Offline:
         return {"logprobs": values}
 
     def packed(self, texts: Texts, threads: int) -> dict[str, Any]:
-        """The ceiling of the server: these pairs in batches as it cuts them, on as many threads, and nothing else."""
+        """The ceiling of the server: these pairs in batches as it cuts them, as many side by side, and nothing else."""
         batches = list(_batches(self._encode(texts)))
-        with _threads(threads):
-            return _clocked(lambda: [self._model.forward(batch) for batch in batches])
+        parallel, of_each = ServerConfig().compute_threads(threads)
+        with ThreadPoolExecutor(parallel, initializer=torch.set_num_threads, initargs=(of_each,)) as pool:
+            return _clocked(lambda: list(pool.map(self._model.forward, batches)))
 
     def alone(self, texts: Texts, threads: int) -> dict[str, Any]:
         """Seconds of each pair's forward pass, packed and by transformers."""
         pairs = self._encode(texts)
         seconds: dict[str, list[float]] = {"packed": [], "transformers": []}
-        with _threads(threads):
+        with _threads(ServerConfig().compute_threads(threads)[1]):
             for name, run in (("packed", lambda pair: self._model.forward([pair])), ("transformers", self._alone)):
                 for pair in pairs:
                     began_s = time.perf_counter()

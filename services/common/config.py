@@ -50,9 +50,10 @@ class ServerConfig(BaseModel):
     device: Literal["cpu", "cuda"] = "cpu"
     threads: PositiveInt | None = None
     """CPU threads that compute; None is every core that the process may use."""
-    parallel_batches: PositiveInt = 1
-    """Forward passes at a time, which share the threads. Small operations gain little from a second thread, and two
-    batches do; but where other programs take the cores, they wait for each other (for Python's lock)."""
+    parallel_batches: PositiveInt | None = None
+    """Forward passes at a time, which share the threads; None is 2 on CPU and 1 on CUDA. Small operations gain little
+    from a second thread, and two batches do; but where other programs take the cores, they wait for each other (for
+    Python's lock)."""
 
     max_pair_tokens: PositiveInt | None = None
     """The most tokens of question plus answer; never more than the model's positions allow, which None is."""
@@ -103,7 +104,8 @@ class ServerConfig(BaseModel):
     def compute_threads(self, cores: int) -> tuple[int, int]:
         """(batches side by side, CPU threads of each), on a machine of so many cores."""
         threads = self.threads or cores
-        return self.parallel_batches, max(1, threads // self.parallel_batches)
+        parallel = self.parallel_batches or (1 if self.device == "cuda" else min(2, threads))
+        return parallel, max(1, threads // parallel)
 
     @property
     def batch_tokens(self) -> int:
