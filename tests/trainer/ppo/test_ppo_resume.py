@@ -86,6 +86,37 @@ def test_kill_9_at_random_moments_changes_no_bit(
     assert_same_run(tmp_path / "run", undisturbed.output.directory)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_20_kills_in_one_run_change_no_bit(
+    tmp_path: Path, models: Models, judges: Judges, configure: Configure
+) -> None:
+    """At moments that know nothing of what the run is at: while it starts, samples, learns, writes or removes."""
+    seed = random.randrange(2**32)
+    moments = random.Random(seed)
+    updates = {"updates": 60}
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = configure(tmp_path / "undisturbed", updates)
+    run_ppo(undisturbed)
+    path = write_config(tmp_path, settings(tmp_path, models, judges, updates))
+    command = Command(["train", "ppo", "--config", str(path)], tmp_path / "log")
+    wait_for_updates(command, tmp_path / "run", 1)
+    seconds = statistics.median(row["seconds_total"] for row in read_metrics(undisturbed.output.directory)[:-1])
+    reached = []
+    for _ in range(20):
+        time.sleep(moments.uniform(0.0, 5 * seconds))
+        command.kill()
+        assert command.wait(1) == -9, f"the run ended before it was killed 20 times (seed {seed})"
+        reached.append(len(read_metrics(tmp_path / "run")))
+        command = Command(["train", "ppo", "--config", str(path)], tmp_path / "log")
+        # Half of the lives are killed before they get anywhere.
+        if moments.random() < 0.5:
+            wait_for_updates(command, tmp_path / "run", reached[-1] + 1)
+    assert command.wait(300) == 0
+    print(f"seed {seed}: killed when {reached} lines of metrics were written")
+    assert_same_run(tmp_path / "run", undisturbed.output.directory)
+
+
 def wait_for_updates(command: Command, directory: Path, updates: int) -> None:
     end_s = time.monotonic() + 60
     while len(read_metrics(directory)) < updates:
