@@ -99,7 +99,7 @@ class Process:
 
     def log(self) -> str:
         self._log.flush()
-        return Path(self._log.name).read_text()
+        return Path(self._log.name).read_text(errors="replace")  # gRPC logs what it was sent
 
     def close(self) -> None:
         if self.process.poll() is None:

@@ -70,7 +70,7 @@ class Compute:
             for i, result in zip(again, fresh, strict=True):
                 results[i] = result
             # Weights may have been swapped between two batches: what the old ones scored is scored again.
-            newest = max((model for _, model in results), key=lambda model: model.loaded_at_s)
+            newest = max((model for _, model in results), key=lambda model: model.number)
             again = [i for i, (_, model) in enumerate(results) if model is not newest]
             admitted = True
         return [output for output, _ in results], results[0][1] if results else self._now()

@@ -34,6 +34,7 @@ REASONS = (
     "DRAINING",
     "QUEUE_FULL",
     "DEADLINE_PASSED",
+    "MALFORMED_REQUEST",
     "INVALID_PAIRS",
     "INVALID_QUESTIONS",
     "INVALID_TEMPERATURE",
@@ -59,7 +60,9 @@ Violation = tuple[str, str]
 """A field of the request ("pairs[3]") and what is wrong with it."""
 
 MAX_VIOLATIONS_BYTES = 5000
-"""gRPC refuses trailing metadata above 8 KiB unless a client asks for more, and the whole status must fit."""
+MAX_MESSAGE_BYTES = 600
+"""gRPC refuses trailing metadata above 8 KiB unless a client asks for more, and the whole status must fit. Its message
+is there twice, once with three bytes for each that is not ASCII."""
 
 _FRAMING_BYTES = 3  # tag and length of a field of up to 16 KiB
 MAX_NAMED_IN_MESSAGE = 4
@@ -77,6 +80,10 @@ class InvalidFields(InvalidRequest):
 
 def invalid_field(field: str, what: str, *, reason: str) -> InvalidFields:
     return InvalidFields([(field, what)], reason=reason)
+
+
+def malformed_request() -> InvalidRequest:
+    return InvalidRequest("the bytes of the request are no message of its type", reason="MALFORMED_REQUEST")
 
 
 def loading(model: str) -> Unavailable:
@@ -177,8 +184,15 @@ def to_status(fault: Fault) -> status_pb2.Status:
         delay.FromNanoseconds(int(fault.retry_after_s * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     return status_pb2.Status(
-        code=fault.code.value[0], message=fault.message, details=[_packed(detail) for detail in details]
+        code=fault.code.value[0], message=_cut(fault.message), details=[_packed(detail) for detail in details]
     )
+
+
+def _cut(message: str) -> str:
+    encoded = message.encode(errors="replace")
+    if len(encoded) <= MAX_MESSAGE_BYTES:
+        return message
+    return encoded[:MAX_MESSAGE_BYTES].decode(errors="ignore") + "..."
 
 
 def _packed(detail: Message) -> any_pb2.Any:

@@ -43,11 +43,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
     async def intercept_service(self, continuation: Continuation, details: Any) -> Any:
         handler = await continuation(details)
-        _, service, method = details.method.split("/")
         if handler is None:
             # Labels come from a fixed list: whatever a caller makes up is one series.
             service = method = "unknown"
             handler = refusing(faults.not_served("such method", self._role))
+        else:
+            _, service, method = details.method.split("/")
         return wrapped(handler, partial(self._call, service, method))
 
     @asynccontextmanager

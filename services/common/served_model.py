@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from rewardplane.v1 import types_pb2
 from rewardplane.wire import TokenPair
 
 Floats = NDArray[np.float32]
+
+_numbers = itertools.count()
 
 
 def remembers_lengths(config: Any) -> bool:
@@ -53,6 +56,9 @@ class ServedModel(ABC):
     def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
         self.loaded_at_s = time.time()
+        """For people: a clock that is set back says that new weights are older than old ones."""
+        self.number = next(_numbers)
+        """Counts the loads of this process."""
         self.turn: AbstractContextManager[object] = Lock() if remembers_lengths(loaded.model.config) else nullcontext()
         """To be held around a forward pass, where batches run side by side."""
         manifest = loaded.manifest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +15,9 @@ from . import faults
 
 Ids = NDArray[np.int32]
 Encoded = TypeVar("Encoded")
+
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-4, 1e4
+"""Logits over less overflow float32, and NaN is what the model would be blamed for; over more, all tokens are alike."""
 
 
 def encode_pairs(pairs: Sequence[Pair | MalformedPair], encoder: PairEncoder, max_pair_tokens: int) -> list[TokenPair]:
@@ -101,11 +103,11 @@ def check_count(field: str, n: int, limit: int) -> None:
 
 def check_temperature(temperature: float, *, greedy_is_allowed: bool = False) -> None:
     """Raises InvalidFields (INVALID_TEMPERATURE)."""
-    if math.isfinite(temperature) and (temperature > 0 or (greedy_is_allowed and temperature == 0)):
+    if MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE or (greedy_is_allowed and temperature == 0):
         return
-    allowed = "0 (greedy) or above" if greedy_is_allowed else "above 0"
+    allowed = f"{'0 (greedy), or ' if greedy_is_allowed else ''}from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}"
     raise faults.invalid_field(
-        "temperature", f"is {temperature}; it must be finite and {allowed}", reason="INVALID_TEMPERATURE"
+        "temperature", f"is {temperature:g}; it must be {allowed}", reason="INVALID_TEMPERATURE"
     )
 
 

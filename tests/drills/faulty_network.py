@@ -77,11 +77,13 @@ class FaultyNetwork:
         """Resets every connection; gives their number."""
         return self._on_loop(self._cut())
 
-    def send_again(self, sent: bytes) -> None:
-        """Sends the bytes of an earlier connection to the server on one of their own, and drops the answers."""
-        with socket.create_connection((self._host, self._port), timeout=10) as again:
+    def send_again(self, sent: bytes, quiet_s: float = 1.0) -> None:
+        """Sends the bytes of an earlier connection to the server on one of their own, and drops the answers.
+
+        Hangs up when the server has said nothing for `quiet_s`.
+        """
+        with socket.create_connection((self._host, self._port), timeout=quiet_s) as again:
             again.sendall(sent)
-            again.shutdown(socket.SHUT_WR)
             with suppress(OSError):
                 while again.recv(CHUNK_BYTES):
                     pass

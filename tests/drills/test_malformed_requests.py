@@ -6,16 +6,18 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 import rpc
+from forked import JudgeProcess
 from leaks import open_files, resident_mib, wait_for
 from malformed import STREAM, Malformed, Request, random_http2
 from peer_forward import peer_logprobs
-from servers import Process, scrape
+from servers import scrape
 
 from rewardplane.v1 import types_pb2
 
@@ -96,9 +98,9 @@ def scores_are_right(target: str, directory: Path) -> None:
     assert score == pytest.approx(sum(expected), abs=1e-5 * len(ANSWER))
 
 
-async def attack(process: Process, directory: Path, seed: int, refusals: int) -> Counter[str]:
+async def attack(process: JudgeProcess, directory: Path, seed: int, refusals: int) -> Counter[str]:
     """Checks the server before, and that it holds no more afterwards; gives the outcomes."""
-    target, pid = process.wait_until_serving(100), process.process.pid
+    target, pid = process.target, process.pid
     with grpc.insecure_channel(target) as channel:
         info = rpc.info(channel)
     malformed = Malformed(seed, info.model_version.model_name, info.tokenizer_fingerprint)
@@ -111,9 +113,7 @@ async def attack(process: Process, directory: Path, seed: int, refusals: int) ->
     await send_noise(target, random.Random(seed + 1), refusals // 20)
     print(f"{outcomes.total()} requests in {time.monotonic() - began_s:.0f} s, {resident_mib(pid) - mib:+.0f} MiB")
     print(outcomes)
-    open('/tmp/drills/server.log','w').write(process.log())
     assert not wrong, (seed, wrong[:3])
-    assert process.process.poll() is None, process.log()
     scores_are_right(target, directory)
     assert wait_for(lambda: open_files(pid) <= files), (files, open_files(pid))
     assert resident_mib(pid) < mib + 50
@@ -127,33 +127,31 @@ async def attack(process: Process, directory: Path, seed: int, refusals: int) ->
     return outcomes
 
 
-def start(directory: Path, folder: Path) -> Process:
+def check_end(process: JudgeProcess, seed: int) -> None:
+    assert process.drain() == 0, (seed, process.log())  # a handler that hangs would keep it until it is cut off
+    assert "Traceback" not in process.log(), (seed, process.log()[-5000:])
+
+
+@pytest.fixture
+def process(policy_dir: Path, tmp_path: Path) -> Iterator[JudgeProcess]:
     limits = ["--max-request-pairs", "8", "--max-pair-tokens", "64", "--drain-seconds", "5"]
-    return Process("policy", directory, folder, *limits, "--log-level", "error")
+    process = JudgeProcess("policy", policy_dir, tmp_path, *limits, "--log-level", "error")
+    yield process
+    process.kill()
 
 
-async def test_malformed_requests_are_refused_and_change_nothing(policy_dir: Path, tmp_path: Path) -> None:
+async def test_malformed_requests_are_refused_and_change_nothing(process: JudgeProcess, policy_dir: Path) -> None:
     seed = random.randrange(2**32)
-    process = start(policy_dir, tmp_path)
-    try:
-        outcomes = await attack(process, policy_dir, seed, 1500)
-        process.process.terminate()
-        assert process.process.wait(30) == 0  # a handler that hangs would keep it until it is cut off
-        assert "Traceback" not in process.log(), (seed, process.log())
-    finally:
-        process.close()
+    outcomes = await attack(process, policy_dir, seed, 1500)
+    check_end(process, seed)
     assert outcomes["INVALID_ARGUMENT INVALID_PAIRS"]
     assert outcomes["INVALID_ARGUMENT INVALID_TENSOR"]
+    assert outcomes["INVALID_ARGUMENT MALFORMED_REQUEST"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-async def test_100_000_malformed_requests(policy_dir: Path, tmp_path: Path) -> None:
-    process = start(policy_dir, tmp_path)
-    try:
-        await attack(process, policy_dir, 20261126, 100_000)
-        process.process.terminate()
-        assert process.process.wait(30) == 0
-        assert "Traceback" not in process.log(), process.log()[-5000:]
-    finally:
-        process.close()
+async def test_100_000_malformed_requests(process: JudgeProcess, policy_dir: Path) -> None:
+    seed = 20261126
+    await attack(process, policy_dir, seed, 100_000)
+    check_end(process, seed)

@@ -29,6 +29,8 @@ LOGPROBS = TensorSpec("logprobs", "FP32", (-1,))
 LOGPROB_LENGTHS = TensorSpec("logprob_lengths", "INT32", (1,))
 
 _INTEGER = re.compile(r"\s*[+-]?\d+")  # what C++'s stol reads: it ignores what comes after the digits
+LONGEST_NUMBER = 20
+"""Characters; stol fails above 64 bits, and Python's int above 4300 digits."""
 
 
 def outputs(engine: Engine) -> tuple[TensorSpec, ...]:
@@ -48,7 +50,7 @@ def parse_version(text: str) -> int | None:
     if not text:
         return None
     number = _INTEGER.match(text)
-    if number is None:
+    if number is None or len(number.group()) > LONGEST_NUMBER:
         raise InvalidRequest(
             f"failed to get model version from specified version string '{text}', "
             "version should be an integral value > 0",
