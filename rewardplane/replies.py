@@ -30,7 +30,12 @@ class Reply(NamedTuple):
 
 
 def read_info(reply: Reply) -> ModelInfo:
+    """Raises ServerFault for a time that is none."""
     info: model_service_pb2.ModelInfo = reply.message.model_info
+    try:
+        load_time = info.load_time.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise _broken(f"a load_time that is none: {error}", reply.target) from None
     return ModelInfo(
         model_version=_version(info.model_version),
         tokenizer_fingerprint=info.tokenizer_fingerprint,
@@ -40,7 +45,7 @@ def read_info(reply: Reply) -> ModelInfo:
         max_request_pairs=info.max_request_pairs,
         max_request_bytes=info.max_request_bytes,
         max_batch_tokens=info.max_batch_tokens,
-        load_time=info.load_time.ToDatetime(tzinfo=UTC),
+        load_time=load_time,
         vocabulary_size=info.vocabulary_size,
         stop_token_ids=tuple(info.stop_token_ids),
     )

@@ -20,6 +20,7 @@ def explained() -> Iterator[None]:
 
     from rewardplane.errors import RewardplaneError
     from rewardplane.modeling.checkpoint import BadCheckpoint
+    from rewardplane.modeling.durable import DISK_TROUBLE
     from rewardplane.modeling.encoding import UnencodablePair
 
     from .config import ConfigError
@@ -37,6 +38,11 @@ def explained() -> Iterator[None]:
         yield
     except expected as error:
         typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(FAILED) from error
+    except OSError as error:
+        if error.errno not in DISK_TROUBLE:
+            raise
+        typer.echo(f"error: {error}; what was saved before is whole", err=True)
         raise typer.Exit(FAILED) from error
 
 

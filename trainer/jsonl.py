@@ -111,6 +111,8 @@ def _parsed(content: bytes) -> Any:
         raise BadData(f"is no JSON: {error.msg} at {line}column {error.colno}") from None
     except RecursionError:
         raise BadData("is nested too deeply") from None
+    except ValueError as error:  # a number of more digits than Python reads
+        raise BadData(f"cannot be read: {error}") from None
 
 
 def _object(value: Any) -> Row:

@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 
-from rewardplane.modeling.durable import sync_path
+from rewardplane.modeling.durable import disk_errors, sync_path
 
 from .config import ConfigError
 from .metrics.written import Written
 from .optim import Optimizer
 from .sharding import Trained
+from .sums import check_sums, write_sums
 from .whole_state import load_whole_state, whole_state
 
 log = logging.getLogger(__name__)
@@ -41,11 +42,13 @@ class RunStates:
     def resume(self, trained: Trained, optimizer: Optimizer) -> int:
         """Puts weights and moments back; gives the updates that were done, 0 without a state.
 
-        Raises ConfigError when the state is that of a run with other settings.
+        Raises ConfigError when the state is that of a run with other settings, BadCheckpoint when a byte of it has
+        changed.
         """
         states = sorted(self._directory.glob("[0-9]*"))
         if not states:
             return 0
+        check_sums(states[-1])
         progress = json.loads((states[-1] / PROGRESS).read_text())
         if progress["settings"] != self._settings:
             raise ConfigError(
@@ -79,8 +82,10 @@ class RunStates:
         self._directory.mkdir(parents=True, exist_ok=True)
         before = list(self._directory.iterdir())  # half-written ones, too
         staging = Path(tempfile.mkdtemp(prefix=".state.", dir=self._directory))
-        torch.save(tensors, staging / TENSORS)
+        with disk_errors(staging), (staging / TENSORS).open("wb") as file:
+            torch.save(tensors, file)
         (staging / PROGRESS).write_text(json.dumps({"update": done, "settings": self._settings}))
+        write_sums(staging)
         for path in (*staging.iterdir(), staging):
             sync_path(path)
         staging.rename(self._directory / f"{done:08d}")

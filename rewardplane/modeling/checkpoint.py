@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from .confined import BadCheckpoint as BadCheckpoint
 from .confined import check_confined, check_names, check_no_way_out
-from .durable import sync_path
+from .durable import disk_errors, sync_path
 
 Kind = Literal["sft", "reward", "policy", "value"]
 
@@ -68,7 +68,8 @@ def save_checkpoint(
     directory.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        model.save_pretrained(staging, safe_serialization=True)
+        with disk_errors(staging):
+            model.save_pretrained(staging, safe_serialization=True)
         tokenizer.save_pretrained(staging)
         manifest = Manifest(model_name, kind, policy_version, tokenizer_fingerprint, _hash_files(staging))
         content = manifest.to_bytes()

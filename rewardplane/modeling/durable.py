@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""What a person must put right: full, over quota, read-only."""
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def sync_path(path: Path) -> None:
@@ -13,3 +22,24 @@ def sync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Raises the OSError that torch and safetensors only hint at; of a full disk torch says "unexpected pos 576"."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        number = _errno_of(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _errno_of(error: Exception) -> int | None:
+    if isinstance(error.__context__, OSError):
+        return error.__context__.errno
+    words = _OS_ERROR.search(str(error))
+    return int(words.group(1)) if words else None

@@ -34,6 +34,7 @@ def load_served(role: Role, directory: Path, config: ServerConfig) -> ServedMode
     model = role.load(directory, DTYPES[config.dtype], config.device)
     if signed not in (None, model.loaded.manifest.digest):
         raise BadCheckpoint(f"{directory} was changed while it was loaded")
+    _own_memory(model.loaded.model)
     kind = model.loaded.manifest.kind
     if kind not in role.checkpoint_kinds:
         raise BadCheckpoint(f"{directory} is a {kind} checkpoint, which is not served as {role.name}")
@@ -56,6 +57,14 @@ def read_trusted(path: Path) -> TrustedKeys:
         return TrustedKeys(path)
     except BadKey as error:
         raise WrongSetting("trusted_keys", str(error)) from error
+
+
+def _own_memory(model: torch.nn.Module) -> None:
+    """Copies what lies in the checkpoint's files, which safetensors maps: whoever wrote into one, or cut it off,
+    would change the scores of a running server, or kill it with SIGBUS."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
 
 
 def _warm_up(model: ServedModel, config: ServerConfig) -> None:

@@ -106,9 +106,7 @@ def check_temperature(temperature: float, *, greedy_is_allowed: bool = False) ->
     if MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE or (greedy_is_allowed and temperature == 0):
         return
     allowed = f"{'0 (greedy), or ' if greedy_is_allowed else ''}from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}"
-    raise faults.invalid_field(
-        "temperature", f"is {temperature:g}; it must be {allowed}", reason="INVALID_TEMPERATURE"
-    )
+    raise faults.invalid_field("temperature", f"is {temperature:g}; it must be {allowed}", reason="INVALID_TEMPERATURE")
 
 
 def check_at_least_one(field: str, value: int) -> None:

@@ -93,7 +93,7 @@ class FaultyNetwork:
     async def open(self) -> asyncio.Server:
         self._loop = asyncio.get_running_loop()
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.target = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        self.target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         return server
 
     async def _connected(self, from_client: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:

@@ -45,7 +45,7 @@ REQUEST_TYPES: Mapping[str, type[Message]] = {
 }
 STREAM = f"{KSERVE}/ModelStreamInfer"
 """Takes many ModelInferRequests."""
-MOSTLY = tuple(list(REQUEST_TYPES)[:3]) + (f"{KSERVE}/ModelInfer",)
+MOSTLY = (*list(REQUEST_TYPES)[:3], f"{KSERVE}/ModelInfer")
 """The methods that read much, and so are asked most."""
 
 INTEGERS = (0, 1, 2, -1, 3, 255, 1 << 20, 2**31 - 1, -(2**31), 2**32 - 1, 2**63 - 1, -(2**63), 2**64 - 1)
@@ -77,8 +77,8 @@ class Malformed:
             "answer_lengths", "score", "logprobs", "logprob_lengths", "BYTES", "INT32", "FP32", "INT64", "1", "-1",
             "temperature", "timeout", "priority", "sequence_id", "triton_", "shared_memory_region",
             "shared_memory_byte_size", "shared_memory_offset", "classification", "binary_data", "log_info",
-            "log_verbose_level", "trace_level", "trace_rate", "../../etc/passwd", "\x00", "é" * 9, "\U0001f600", "9" * 5000,
-            "user",
+            "log_verbose_level", "trace_level", "trace_rate", "../../etc/passwd", "\x00", "é" * 9, "\U0001f600",
+            "9" * 5000, "user",
         )  # fmt: skip
         self._valid = _valid_requests(model_name, fingerprint)
 
@@ -92,7 +92,9 @@ class Malformed:
         return Request(method, (self._payload(method),))
 
     def _payload(self, method: str) -> bytes:
-        make: Callable[[str], bytes] = self._rng.choice((self._bytes, self._grown, self._changed, self._changed, self._torn))
+        make: Callable[[str], bytes] = self._rng.choice(
+            (self._bytes, self._grown, self._changed, self._changed, self._torn)
+        )
         return make(method)
 
     def _bytes(self, method: str) -> bytes:
@@ -139,13 +141,13 @@ class Malformed:
         field = self._rng.choice(fields)
         if field.message_type is not None and not _is_map(field) and self._rng.random() < 0.8:
             below = getattr(message, field.name)
-            if not field.is_repeated:
-                return self._change(below)
-            if len(below):
-                return self._change(self._rng.choice(below))
+            if not field.is_repeated or len(below):
+                self._change(self._rng.choice(below) if field.is_repeated else below)
+                return
         if self._rng.random() < 0.2:
-            return message.ClearField(field.name)
-        self._set(message, field, depth=3)
+            message.ClearField(field.name)
+        else:
+            self._set(message, field, depth=3)
 
     def _set(self, message: Message, field: FieldDescriptor, depth: int) -> None:
         if _is_map(field):
@@ -179,7 +181,9 @@ class Malformed:
             return self._rng.randrange(20)
         if field.type == FieldDescriptor.TYPE_STRING:
             return self._rng.choice(self._words)
-        ids = np.array([self._rng.choice((3, 4, 299, 320, -1, 2**31 - 1)) for _ in range(self._rng.randrange(9))], "<i4")
+        ids = np.array(
+            [self._rng.choice((3, 4, 299, 320, -1, 2**31 - 1)) for _ in range(self._rng.randrange(9))], "<i4"
+        )
         return self._rng.choice((ids.tobytes(), ids.tobytes()[:-1], self._rng.randbytes(9), _element(b"word"), b""))
 
 

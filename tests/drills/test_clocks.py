@@ -33,8 +33,9 @@ def test_weights_that_are_loaded_after_the_clock_was_set_back_are_the_newer_ones
         engine = server.server.engine
         fingerprint = rpc.info(server.channel).tokenizer_fingerprint
         real = time.time
-        monkeypatch.setattr(time, "time", lambda: real() - DAY_S)
-        newer = load_served(ROLES["policy"], tmp_path / "policy-2", ServerConfig())
+        with monkeypatch.context() as clock:
+            clock.setattr(time, "time", lambda: real() - DAY_S)
+            newer = load_served(ROLES["policy"], tmp_path / "policy-2", ServerConfig())
         forwards = []
 
         def swap_after_the_second(*_: object) -> None:

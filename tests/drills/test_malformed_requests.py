@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -18,8 +17,6 @@ from leaks import open_files, resident_mib, wait_for
 from malformed import STREAM, Malformed, Request, random_http2
 from peer_forward import peer_logprobs
 from servers import scrape
-
-from rewardplane.v1 import types_pb2
 
 IN_FLIGHT = 32
 TIMEOUT_S = 60.0
@@ -92,7 +89,9 @@ def scores_are_right(target: str, directory: Path) -> None:
         fingerprint = rpc.info(channel).tokenizer_fingerprint
         pair = rpc.tokens(QUESTION, ANSWER)
         score = rpc.score(channel, [pair], tokenizer_fingerprint=fingerprint).scores[0]
-        logprobs = rpc.floats(rpc.logprobs(channel, [pair], tokenizer_fingerprint=fingerprint).answer_logprobs[0].logprobs)
+        logprobs = rpc.floats(
+            rpc.logprobs(channel, [pair], tokenizer_fingerprint=fingerprint).answer_logprobs[0].logprobs
+        )
     expected = peer_logprobs(directory, [(QUESTION, ANSWER)])[0]
     assert list(logprobs) == pytest.approx(expected, abs=1e-5)
     assert score == pytest.approx(sum(expected), abs=1e-5 * len(ANSWER))

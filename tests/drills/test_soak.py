@@ -21,7 +21,10 @@ from tiny_models import make_tokenizer, save_tiny
 from rewardplane.wire import TextPair, TokenPair
 
 ROOT = Path(__file__).parents[2]
-WORDS = "good long film end seen again hoped was it not the and a question answer says how what would see".split()
+WORDS = (
+    "good", "long", "film", "end", "seen", "again", "hoped", "was", "it", "not", "the", "and", "a", "question", "answer",
+    "says", "how", "what", "see",
+)  # fmt: skip
 FLAGS = ("--max-queue-tokens", "20000", "--log-level", "error")
 
 
@@ -55,9 +58,7 @@ def known_pairs(directory: Path, n: int, seed: int) -> list[Known]:
 
 
 def held(steady: JudgeProcess) -> Held:
-    return Held(
-        resident_mib(steady.pid), open_files(steady.pid), resident_mib(os.getpid()), open_files(os.getpid())
-    )
+    return Held(resident_mib(steady.pid), open_files(steady.pid), resident_mib(os.getpid()), open_files(os.getpid()))
 
 
 async def soak(folder: Path, seconds: float, kill_every_s: float, seed: int) -> tuple[Tally, int, Held, Held]:
@@ -143,13 +144,14 @@ def write_figures(tally: Tally, kills: int, before: Held, after: Held) -> None:
     from result_file import Bar, write_results
 
     rows = [{"what": what, "number": number} for what, number in sorted(tally.counts.items())]
-    rows += [
-        {"what": "kills of one replica (SIGKILL, started again)", "number": kills},
-        {"what": "memory of the other replica after 1 and after 10 minutes, MiB", "number": f"{before.replica_mib:.0f}, {after.replica_mib:.0f}"},
-        {"what": "its file descriptors", "number": f"{before.replica_files}, {after.replica_files}"},
-        {"what": "memory of the callers' process, MiB", "number": f"{before.callers_mib:.0f}, {after.callers_mib:.0f}"},
-        {"what": "its file descriptors", "number": f"{before.callers_files}, {after.callers_files}"},
-    ]  # fmt: skip
+    of_it = {
+        "kills of one replica (SIGKILL, started again)": kills,
+        "MiB of the other replica after 1 and 10 minutes": f"{before.replica_mib:.0f}, {after.replica_mib:.0f}",
+        "file descriptors of it": f"{before.replica_files}, {after.replica_files}",
+        "MiB of the callers' process": f"{before.callers_mib:.0f}, {after.callers_mib:.0f}",
+        "file descriptors of that": f"{before.callers_files}, {after.callers_files}",
+    }
+    rows += [{"what": what, "number": number} for what, number in of_it.items()]
     bars = [
         Bar("answers lost, swapped or refused without reason", len(tally.wrong), "at most 0"),
         Bar("largest error of a score", tally.largest_error, "at most 1e-5"),

@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from rewardplane.modeling.durable import sync_path
+from rewardplane.modeling.durable import disk_errors, sync_path
 
+from ..sums import check_sums, write_sums
 from ..whole_state import Stateful, load_whole_state, whole_state
 from .learner import Learner
 from .scoring import ScoreScale
@@ -59,8 +60,10 @@ def write_state(directory: Path, tensors: dict[str, Any], progress: Progress, ke
         shutil.rmtree(half_written)
     staging = Path(tempfile.mkdtemp(prefix=".state.", dir=directory))
     try:
-        torch.save(tensors, staging / TENSORS)
+        with disk_errors(staging), (staging / TENSORS).open("wb") as file:
+            torch.save(tensors, file)
         (staging / PROGRESS).write_text(json.dumps(asdict(progress)))
+        write_sums(staging)
         for path in (*staging.iterdir(), staging):
             sync_path(path)
         final = directory / f"{progress.update:08d}"
@@ -83,6 +86,8 @@ def newest_state(directory: Path) -> Path | None:
 
 
 def read_progress(state: Path) -> Progress:
+    """Raises BadCheckpoint when a byte of the state has changed."""
+    check_sums(state)
     content = json.loads((state / PROGRESS).read_text())
     best = content.pop("best")
     scale = ScoreScale(**content.pop("scale"))

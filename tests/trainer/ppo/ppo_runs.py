@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rewardplane.trainer.config import load_config
 from rewardplane.trainer.ppo.config import PpoRunConfig
+from rewardplane.trainer.ppo.state import newest_state
 from rewardplane.trainer.progress import read_metrics
 
 # Tokenized with tests/tiny_models.py some are longer than 16 tokens, and are then packed apart from their answers.
@@ -121,3 +123,24 @@ def digests(run_directory: Path) -> dict[str, str]:
         for path in sorted((run_directory / "checkpoints").iterdir())
         if not path.name.startswith(".")
     }
+
+
+def assert_same_run(directory: Path, undisturbed: Path) -> None:
+    """Weights, optimizer moments, KL coefficient and figures."""
+    assert digests(directory) == digests(undisturbed)
+    assert figures(directory) == figures(undisturbed)
+    ours, expected = (newest_state(path / "states") for path in (directory, undisturbed))
+    assert ours.name == expected.name
+    assert (ours / "progress.json").read_text() == (expected / "progress.json").read_text()
+    assert_equal_to_the_bit(*(torch.load(state / "tensors.pt", weights_only=True) for state in (ours, expected)))
+
+
+def assert_equal_to_the_bit(ours: object, expected: object) -> None:
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(ours, expected)
+    elif isinstance(expected, dict):
+        assert list(ours) == list(expected)
+        for key in expected:
+            assert_equal_to_the_bit(ours[key], expected[key])
+    else:
+        assert ours == expected

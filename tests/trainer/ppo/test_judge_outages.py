@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,9 +39,10 @@ def at_evaluation(number: int, act: Callable[[], None]) -> Callable[..., Mapping
     return judge
 
 
-@pytest.mark.parametrize("role", ["reward", "reference"])
-def test_killed_judge_pauses_the_run_and_changes_no_number(
+@pytest.mark.parametrize(("role", "accident"), [("reward", "killed"), ("reference", "killed"), ("reward", "stopped")])
+def test_killed_or_stopped_judge_pauses_the_run_and_changes_no_number(
     role: str,
+    accident: str,
     tmp_path: Path,
     configure: Configure,
     undisturbed: PpoRunConfig,
@@ -49,17 +52,17 @@ def test_killed_judge_pauses_the_run_and_changes_no_number(
     process = judge_processes[role]
     notice = f"the {role} judge at {process.target} does not answer"
 
-    def kill_and_start_again_once_noticed() -> None:
-        process.kill()
+    def break_and_mend_once_noticed() -> None:
+        process.kill() if accident == "killed" else os.kill(process.pid, signal.SIGSTOP)
         end_s = time.monotonic() + 30
         while notice not in caplog.text and time.monotonic() < end_s:
             time.sleep(0.05)
-        process.start_again()
+        process.start_again() if accident == "killed" else os.kill(process.pid, signal.SIGCONT)
 
-    accident = threading.Thread(target=kill_and_start_again_once_noticed)
+    breaker = threading.Thread(target=break_and_mend_once_noticed)
     with caplog.at_level(logging.WARNING):
-        run_ppo(configure(tmp_path, {f"{role}.timeout_s": 1.0}), at_evaluation(1, accident.start))
-    accident.join()
+        run_ppo(configure(tmp_path, {f"{role}.timeout_s": 1.0}), at_evaluation(1, breaker.start))
+    breaker.join()
     errors = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
     assert errors
     assert all(notice in error for error in errors)  # and of the other judge nothing is said

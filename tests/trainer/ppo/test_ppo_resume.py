@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import Configure
 from forked import Command
-from ppo_runs import Judges, Models, digests, figures, settings, write_config, write_lines
+from ppo_runs import Judges, Models, assert_same_run, settings, write_config, write_lines
 from rewardplane.trainer.config import ConfigError
 from rewardplane.trainer.ppo.config import PpoRunConfig
 from rewardplane.trainer.ppo.state import newest_state
@@ -25,27 +25,6 @@ from tiny_models import save_tiny
 from rewardplane.errors import DigestMismatch
 
 SMALLEST = {"sampling.questions_per_update": 2, "evaluation.prompts": None, "score.normalise_answers": 0}
-
-
-def assert_same_run(directory: Path, undisturbed: Path) -> None:
-    """Weights, optimizer moments, KL coefficient and figures."""
-    assert digests(directory) == digests(undisturbed)
-    assert figures(directory) == figures(undisturbed)
-    ours, expected = (newest_state(path / "states") for path in (directory, undisturbed))
-    assert ours.name == expected.name
-    assert (ours / "progress.json").read_text() == (expected / "progress.json").read_text()
-    assert_equal_to_the_bit(*(torch.load(state / "tensors.pt", weights_only=True) for state in (ours, expected)))
-
-
-def assert_equal_to_the_bit(ours: object, expected: object) -> None:
-    if isinstance(expected, torch.Tensor):
-        assert torch.equal(ours, expected)
-    elif isinstance(expected, dict):
-        assert list(ours) == list(expected)
-        for key in expected:
-            assert_equal_to_the_bit(ours[key], expected[key])
-    else:
-        assert ours == expected
 
 
 def test_state_holds_both_models_and_both_optimizers(undisturbed: PpoRunConfig) -> None:
