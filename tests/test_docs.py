@@ -48,3 +48,9 @@ def test_links_lead_somewhere(page):
     path = ROOT / page
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text())
     assert not [target for target in targets if not (path.parent / target).exists()]
+
+
+def test_every_drill_of_the_operations_page_exists():
+    named = re.findall(r"`((?:drills|services|client|trainer)/[\w/]+\.py)`", read("operations.md"))
+    assert len(named) > 10
+    assert not [name for name in named if not (ROOT / "tests" / name).exists()]

@@ -174,6 +174,7 @@ def test_clients_that_vanish_leave_nothing_behind(reward_dir: Path, tmp_path: Pa
             assert rpc.score(channel, [rpc.text("a", "b")]).scores
         files = open_files(process.pid)
         with faulty_network(process.target) as network:
+            own = [("grpc.use_local_subchannel_pool", 1)]  # else they would share one connection
             clients = [grpc.insecure_channel(network.target, own) for _ in range(20)]
             for channel in clients:
                 assert rpc.score(channel, [rpc.text("a", "b")]).scores

@@ -22,8 +22,8 @@ from rewardplane.wire import TextPair, TokenPair
 
 ROOT = Path(__file__).parents[2]
 WORDS = (
-    "good", "long", "film", "end", "seen", "again", "hoped", "was", "it", "not", "the", "and", "a", "question", "answer",
-    "says", "how", "what", "see",
+    "good", "long", "film", "end", "seen", "again", "hoped", "was", "it", "not", "the", "and", "a", "question",
+    "answer", "says", "how", "what", "see",
 )  # fmt: skip
 FLAGS = ("--max-queue-tokens", "20000", "--log-level", "error")
 
