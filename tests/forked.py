@@ -1,66 +1,92 @@
-"""Judges that can be killed, as processes of their own."""
+"""`rewardplane ...` as processes of their own, forked from one that has torch imported already.
+
+Importing torch and transformers takes a process 9 s of CPU; a fork takes none, and is killed just as dead.
+"""
 
 from __future__ import annotations
 
-import json
+import multiprocessing
+import os
+import socket
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from forked import Command
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["rewardplane.services.__main__", "rewardplane.trainer.ppo.train", "transformers.models.llama.modeling_llama"]
+)
 
 
-class JudgeProcess:
-    """A judge that can be killed, and started again where it was."""
+def _run(argv: list[str], log: str, environment: Mapping[str, str]) -> None:
+    """What the process does."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    os.environ.update(environment)
+    import torch
 
-    def __init__(self, role: str, model: Path, folder: Path, *flags: str, name: str = "") -> None:
-        self.role = role
-        self._model = model
-        self._flags = flags
-        self._ports = folder / f"{name or role}.json"
-        self._log = folder / f"{name or role}.log"
-        self.start(0)
+    from rewardplane.__main__ import main
 
-    def start(self, port: int) -> None:
-        self._ports.unlink(missing_ok=True)
-        ports = ["--port", str(port), "--metrics-port", "0", "--port-file", str(self._ports)]
-        where = ["--model", str(self._model), "--threads", "1", *ports]
-        self._command = Command(["serve", self.role, *where, *self._flags], self._log)
+    torch.set_num_threads(1)  # as many as the tests' own process: with more, sums are cut differently
+    sys.exit(main(argv))
 
-    @property
-    def target(self) -> str:
-        """Its address, once it serves."""
-        return f"127.0.0.1:{self._bound()['port']}"
 
-    @property
-    def metrics_port(self) -> int:
-        return self._bound()["metrics_port"]
+class Command:
+    """`rewardplane ARGV...`; it ends with the tests if not before."""
 
-    @property
-    def pid(self) -> int:
-        pid = self._command.process.pid
-        assert pid is not None
-        return pid
-
-    def log(self) -> str:
-        return self._log.read_text(errors="replace")  # gRPC logs what it was sent
-
-    def _bound(self) -> dict[str, int]:
-        """The ports, once it serves."""
-        end_s = time.monotonic() + 100  # the first one waits for the imports
-        while not self._ports.exists():
-            if time.monotonic() > end_s or not self._command.process.is_alive():
-                raise RuntimeError(f"the {self.role} judge does not serve:\n{self._log.read_text()}")
-            time.sleep(0.02)
-        ports: dict[str, int] = json.loads(self._ports.read_text())
-        return ports
+    def __init__(self, argv: list[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.log = log
+        self.process = _FORKS.Process(target=_run, args=(argv, str(log), environment or {}), daemon=True)
+        self.process.start()
 
     def kill(self) -> None:
-        self._command.kill()
+        """With SIGKILL, as the kernel does when memory runs out."""
+        self.process.kill()
+        self.process.join(30)
 
-    def drain(self) -> int:
-        """SIGTERM; gives the exit status."""
-        self._command.process.terminate()
-        return self._command.wait(60)
+    def wait(self, timeout_s: float) -> int:
+        """Gives the exit status: -9 of a killed one."""
+        self.process.join(timeout_s)
+        status = self.process.exitcode
+        if status is None:
+            raise TimeoutError(f"still running after {timeout_s} s:\n{self.log.read_text()}")
+        return status
 
-    def start_again(self) -> None:
-        self.start(int(self.target.rpartition(":")[2]))
+
+class Gang:
+    """The same command in several processes, which find each other as those of torchrun do."""
+
+    def __init__(self, count: int, argv: list[str], log: Path) -> None:
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "TORCHELASTIC_RUN_ID": "test"}
+        self.log = log
+        self.commands = [
+            Command(argv, log, {**meeting, "RANK": str(i), "LOCAL_RANK": str(i), "WORLD_SIZE": str(count)})
+            for i in range(count)
+        ]
+
+    def kill(self) -> None:
+        for command in self.commands:
+            command.kill()
+
+    def wait(self, timeout_s: float) -> Sequence[int]:
+        """Gives the exit statuses by rank; as soon as one fails, the others are ended, as torchrun does."""
+        end_s = time.monotonic() + timeout_s
+        try:
+            while any(command.process.is_alive() for command in self.commands):
+                if any(command.process.exitcode for command in self.commands):
+                    break
+                if time.monotonic() > end_s:
+                    raise TimeoutError(f"still running after {timeout_s} s:\n{self.log.read_text()}")
+                time.sleep(0.02)
+            time.sleep(0.5 * any(command.process.exitcode for command in self.commands))
+        finally:
+            self.kill()
+        return [command.wait(1) for command in self.commands]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

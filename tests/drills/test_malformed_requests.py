@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 import rpc
-from forked import JudgeProcess
+from judge_process import JudgeProcess
 from leaks import open_files, resident_mib, wait_for
 from malformed import STREAM, Malformed, Request, random_http2
 from peer_forward import peer_logprobs

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import rpc
 from faulty_network import FaultyNetwork, faulty_network
-from forked import JudgeProcess
+from judge_process import JudgeProcess
 from leaks import open_files, wait_for
 from peer_forward import peer_score
 from servers import Served

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from forked import JudgeProcess
+from judge_process import JudgeProcess
 from leaks import open_files, resident_mib, wait_for
 from peer_forward import peer_score
 from servers import scrape

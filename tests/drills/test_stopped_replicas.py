@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import JudgeProcess
+from judge_process import JudgeProcess
 from leaks import wait_for
 from peer_forward import peer_score
 from servers import scrape

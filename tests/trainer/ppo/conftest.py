@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked import JudgeProcess
+from judge_process import JudgeProcess
 from ppo_runs import Judges, Models, read_config, settings
 from rewardplane.trainer.ppo.config import PpoRunConfig
 from rewardplane.trainer.ppo.train import run_ppo

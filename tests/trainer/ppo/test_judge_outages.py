@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Configure
-from forked import JudgeProcess
+from judge_process import JudgeProcess
 from ppo_runs import Models, digests, figures
 from rewardplane.trainer.judges import JudgeConfig, JudgeGone, RewardJudge
 from rewardplane.trainer.ppo.config import PpoRunConfig
