@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import multiprocessing
 import resource
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -17,6 +15,8 @@ import psutil
 import pytest
 import rpc
 import torch
+from held_compute import hold_compute
+from leaks import wait_for
 from peer_forward import peer_score
 from servers import Served, served
 from tiny_models import REWARD_OFFSET, save_tiny
@@ -47,14 +47,11 @@ def fail_above(server: Served, max_tokens: int) -> list[int]:
 
 def score_together(server: Served, requests: Sequence[Sequence[Ids]]) -> list[Callable[[], Any]]:
     """Requests whose pairs wait until all are there, so that one batch has them; gives their results."""
-    release = threading.Event()
-    batcher = server.server.engine._compute.batcher
-    asyncio.run_coroutine_threadsafe(batcher.run_alone(lambda: release.wait(30)), server.loop)
+    release = hold_compute(server)
     pins = {"tokenizer_fingerprint": rpc.info(server.channel).tokenizer_fingerprint}
     calls = [rpc.score_later(server.channel, [rpc.tokens(*pair) for pair in pairs], **pins) for pairs in requests]
     tokens = sum(len(question) + len(answer) for pairs in requests for question, answer in pairs)
-    while server.metrics()["rewardplane_queue_tokens", ()] < tokens:
-        threading.Event().wait(0.01)
+    assert wait_for(lambda: server.metrics()["rewardplane_queue_tokens", ()] == tokens)
     release.set()
     return [call.result for call in calls]
 
