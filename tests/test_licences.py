@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # category B: its files stay under it, and we change none of them.
 PERMISSIVE = {
     "0BSD", "3-Clause BSD License", "Apache", "Apache 2.0 License", "Apache Software License", "Apache-2.0",
-    "Apache-2.0 WITH LLVM-exception", "BSD License", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0",
+    "Apache-2.0 WITH LLVM-exception", "BSD", "BSD License", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0",
     "CNRI-Python", "ISC", "ISC License (ISCL)", "MIT", "MIT License", "MIT-0", "MIT-CMU", "MPL-2.0",
     "Mozilla Public License 2.0 (MPL 2.0)", "PSF-2.0", "Python Software Foundation License", "Unlicense", "Zlib",
 }  # fmt: skip

@@ -142,7 +142,9 @@ def test_any_reply_is_read_or_raised_as_an_error_of_ours(reply_type: Any, read: 
 
 @FILES
 @given(
-    st.one_of(st.binary(max_size=200), st.lists(rows, max_size=3).map(lambda r: "\n".join(map(json.dumps, r)).encode()))
+    content=st.one_of(
+        st.binary(max_size=200), st.lists(rows, max_size=3).map(lambda r: "\n".join(map(json.dumps, r)).encode())
+    )
 )
 def test_any_file_is_read_or_called_bad_data(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes(content)
@@ -152,7 +154,7 @@ def test_any_file_is_read_or_called_bad_data(content: bytes, tmp_path: Path) -> 
 
 
 @FILES
-@given(st.binary(max_size=200), st.sampled_from(("rows.jsonl.gz", "rows.parquet")))
+@given(content=st.binary(max_size=200), name=st.sampled_from(("rows.jsonl.gz", "rows.parquet")))
 def test_any_packed_file_is_read_or_called_bad_data(content: bytes, name: str, tmp_path: Path) -> None:
     for written in (content, gzip.compress(content)[: len(content)], b"PAR1" + content + b"PAR1"):
         (tmp_path / name).write_bytes(written)
