@@ -21,6 +21,7 @@ class JudgeProcess:
         self.start(0)
 
     def start(self, port: int) -> None:
+        self._port = port
         self._ports.unlink(missing_ok=True)
         ports = ["--port", str(port), "--metrics-port", "0", "--port-file", str(self._ports)]
         where = ["--model", str(self._model), "--threads", "1", *ports]
@@ -63,4 +64,5 @@ class JudgeProcess:
         return self._command.wait(60)
 
     def start_again(self) -> None:
-        self.start(int(self.target.rpartition(":")[2]))
+        """At the same port, also when it was killed before it served."""
+        self.start(self._port or self._bound()["port"])
