@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from manifests import Object, Pod, command_line, named, pod, with_component
+import yaml
+from manifests import DEPLOY, OVERLAYS, Object, Pod, build, command_line, named, pod, with_component
 from rewardplane.trainer.labelling.command import app
 from rewardplane.trainer.labelling.items import Item, write_items
 from test_network_policies import CLIENT, CLUSTER_DNS, NEIGHBOUR, Place, may_reach, place
@@ -63,6 +65,22 @@ def test_only_a_proxy_reaches_the_page_and_it_reaches_nobody(objects: tuple[Obje
     for target in (NEIGHBOUR, place("Deployment", "reward")):
         assert not may_reach(objects, own, target, 8500)
     assert may_reach(objects, own, CLUSTER_DNS, 53, "UDP")
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_what_is_meant_for_servers_leaves_the_page_alone(page: Pod, tmp_path: Path, name: str) -> None:
+    """Also where the component comes first, and all others after it."""
+    shutil.copytree(DEPLOY, tmp_path / "deploy")
+    kustomization = tmp_path / "deploy" / "overlays" / name / "kustomization.yaml"
+    content = yaml.safe_load(kustomization.read_text())
+    others = [*content["components"], "../../components/image-volume", "../../components/mtls"]
+    content["components"] = ["../../components/label", *others]
+    kustomization.write_text(yaml.safe_dump(content))
+    found = pod(build(kustomization.parent), "Deployment", "label")
+    assert command_line(found.main) == command_line(page.main)
+    assert found.spec["volumes"] == page.spec["volumes"]
+    assert found.main["resources"] == page.main["resources"]
+    assert len(found.containers) == 2
 
 
 def test_the_pod_waits_for_its_items_and_then_its_command_serves(page: Pod, tmp_path: Path) -> None:
