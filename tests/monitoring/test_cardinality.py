@@ -63,6 +63,7 @@ async def flood(target: str, requests: int, rng: random.Random) -> None:
         await asyncio.gather(*(call(*made_up(rng)) for _ in range(requests)))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_ten_thousand_requests_with_random_ids_names_and_texts_add_no_series(reward_server: Served) -> None:
     await flood(reward_server.target, 300, random.Random(0))
