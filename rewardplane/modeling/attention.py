@@ -2,12 +2,11 @@
 
 Importing this module registers the attention implementation "rewardplane" with transformers. A model set to
 it runs packed rows (`forward.packed_hidden`) and everything that SDPA runs (generation with a KV cache).
-No model is rewritten: the layout travels through the model as the keyword argument `packed_segments`.
+No model is rewritten: the layout travels through the model as the keyword argument `packed_layout`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from .forest import Segment
+from .layout import Bundle, Layout
 from .packed_row import is_packed_row
 from .varlen import VarlenLayout, attend_varlen, runs_varlen
 
@@ -41,14 +40,14 @@ def _attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    packed_segments: Sequence[Segment] | None = None,
+    packed_layout: Layout | None = None,
     packed_varlen: VarlenLayout | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:  # [B, T, H, D]
-    if packed_segments is None:
+    if packed_layout is None:
         if softcap is not None or s_aux is not None:
             raise UnsupportedAttention(
                 f"{type(module).__name__} caps its attention logits or has sinks, which SDPA lacks: "
@@ -69,7 +68,7 @@ def _attention(
     if packed_varlen is not None and fused:
         return attend_varlen(query, key, value, packed_varlen, scaling, sliding_window), None
     attend = _Attend(scaling, softcap, s_aux, sliding_window)
-    return attend.segments(query, key, value, packed_segments), None
+    return attend.rows(query, key, value, packed_layout), None
 
 
 class _Attend:
@@ -81,18 +80,52 @@ class _Attend:
         self.sinks = sinks
         self.window = window
 
-    def segments(self, query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment]) -> Tensor:
-        lengths = [s.length for s in segments]
+    def rows(self, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:  # [1, T, H, D]
+        results = []
+        if layout.bundles:
+            n = len(layout.bundles)
+            sizes = [len(b.numbers) * b.own for b in layout.bundles], [len(b.numbers) * b.keys for b in layout.bundles]
+            # An embedding is a gather whose backward is quick on a CPU, too; one for all bundles.
+            queries = F.embedding(layout.query_rows, _token_rows(query)).split(sizes[0])
+            keys, values = (F.embedding(layout.key_rows, _token_rows(x)).split(sizes[1]) for x in (key, value))
+            for i in range(n):
+                bundle = layout.bundles[i]
+                if self._needs_segments(bundle.keys):
+                    found = self._alone(query, key, value, bundle.numbers, layout)
+                    results += [F.pad(x, (0, 0, 0, bundle.own - len(x))) for x in found]
+                else:
+                    results.append(self._bundle(queries[i], keys[i], values[i], bundle, query.shape[1]))
+        results += self._alone(query, key, value, layout.alone, layout)
+        return F.embedding(layout.order, torch.cat(results)).unflatten(-1, (query.shape[1], -1))[None]
+
+    def _bundle(self, query: Tensor, key: Tensor, value: Tensor, bundle: Bundle, heads: int) -> Tensor:
+        """[n * own, H * D] and [n * keys, H * D] -> [n * own, H * D]."""
+        n = len(bundle.numbers)
+        q, k, v = (x.view(n, len(x) // n, heads, -1).transpose(1, 2) for x in (query, key, value))
+        mask = None if bundle.mask is None else bundle.mask.to(q.dtype)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, scale=self.scaling)
+        return y.transpose(1, 2).reshape(len(query), -1)
+
+    def _needs_segments(self, num_keys: int) -> bool:
+        """Whether the model asks for what SDPA lacks, or for a mask of each segment."""
+        return self.softcap is not None or self.sinks is not None or (self.window or num_keys) < num_keys
+
+    def _alone(
+        self, query: Tensor, key: Tensor, value: Tensor, numbers: tuple[int, ...], layout: Layout
+    ) -> list[Tensor]:  # [length, H * D] each
+        if not numbers:
+            return []
+        lengths = [s.length for s in layout.segments]
         # split, not slices: the backward of a slice fills a zero tensor of the whole row.
         queries, keys, values = (x.split(lengths, dim=2) for x in (query, key, value))
         outputs = []
-        for i, segment in enumerate(segments):
+        for i in numbers:
             k, v = keys[i], values[i]
-            if segment.ancestors:
-                k = torch.cat([*(keys[a] for a in segment.ancestors), k], dim=2)
-                v = torch.cat([*(values[a] for a in segment.ancestors), v], dim=2)
-            outputs.append(self.one(queries[i], k, v).transpose(1, 2))
-        return torch.cat(outputs, dim=1)
+            if ancestors := layout.segments[i].ancestors:
+                k = torch.cat([*(keys[a] for a in ancestors), k], dim=2)
+                v = torch.cat([*(values[a] for a in ancestors), v], dim=2)
+            outputs.append(_token_rows(self.one(queries[i], k, v)))
+        return outputs
 
     def one(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """The queries are the last rows of the keys. [1, H, Tq, D], [1, H, Tk, D] -> [1, H, Tq, D]."""
@@ -120,6 +153,11 @@ class _Attend:
         else:
             weights = logits.softmax(-1)
         return weights.to(v.dtype) @ v
+
+
+def _token_rows(x: Tensor) -> Tensor:
+    """[1, H, T, D] -> [T, H * D]."""
+    return x.squeeze(0).transpose(0, 1).flatten(1)  # x[0] would have a backward that fills a zero tensor
 
 
 def _visible(n: int, m: int, window: int | None, device: torch.device) -> Tensor:

@@ -1,9 +1,12 @@
-"""Linear layers on CPU through oneDNN with packed weights: batch-invariant to the bit, and no slower.
+"""Linear layers on CPU through oneDNN: batch-invariant to the bit, and no slower.
 
 A row of the result has the same bits whatever else is in the batch and however many threads run, which MKL
 does not promise (it changes kernels for a few rows). So a pair scores the same alone and in any batch, and
 the trainer's log-probs equal the reference server's exactly. On CPUs with AVX-512, MKL's eager kernels on AMD
 are also 2.2 to 2.4 times slower.
+
+Frozen weights (requires_grad is off, as a server's are) are laid out for oneDNN once. Those that are trained change
+with every step, and packing costs more than it saves: they are read as they lie, to the same bits.
 """
 
 from __future__ import annotations
@@ -14,18 +17,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from .packed_row import is_packed_row
 
 PACKED_FOR_ROWS = 1024
-"""The number of rows that the weights are laid out for; any number may be multiplied."""
+"""The number of rows that frozen weights are laid out for; any number may be multiplied."""
+
+VECTOR = 16
+"""Numbers in the widest register."""
 
 _packed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-
-# A fused optimizer step changes weights without counting a new version of them (torch 2.13).
-register_optimizer_step_post_hook(lambda *_: forget_packed_weights())
 
 
 def use_packed_linear(model: nn.Module) -> None:
@@ -88,8 +90,15 @@ class _Linear(torch.autograd.Function):
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, _pack(weight), bias, "none", [], "")
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, _laid_out(weight, x), bias, "none", [], "")
     return y
+
+
+def _laid_out(weight: Tensor, x: Tensor) -> Tensor:
+    if not weight.requires_grad:
+        return _pack(weight)
+    # As they lie, weights take other kernels, and give other bits, for a single row and for widths that fill no vector.
+    return weight if x.numel() > x.shape[-1] and x.shape[-1] % VECTOR == 0 else _reorder(weight)
 
 
 def _pack(weight: Tensor) -> Tensor:

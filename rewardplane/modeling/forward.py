@@ -24,7 +24,7 @@ def packed_hidden(
             input_ids=packed.input_ids[None],
             position_ids=packed.position_ids[None],
             use_cache=False,
-            packed_segments=packed.segments,
+            packed_layout=packed.layout,
             packed_varlen=varlen_layout(packed.segments, device) if device.type == "cuda" else None,
         )
-    return cast(Tensor, output.last_hidden_state[0])
+    return cast(Tensor, output.last_hidden_state.squeeze(0))

@@ -19,20 +19,22 @@ from torch import Tensor
 from rewardplane.wire import TokenPair
 
 from .forest import Row, Segment, lay_by_prefix, lay_by_question
+from .layout import Layout, layout_of
 from .upload import upload
 
 Share = Literal["question", "prefix"]
 """What is stored once: equal questions (bits do not depend on the batch), or every common prefix."""
 
 MIN_SHARED_TOKENS = 16
-"""Less is computed again: a segment costs one more attention call in every layer."""
+"""Less is computed again: a segment is filled up in attention, and shorter ones mostly with filling."""
 
 ROUND_TO = 64
 """Rows are filled up to a multiple of it: oneDNN compiles and keeps a kernel for every distinct length."""
 
 
-READ_ROUND_TO = 16
-"""As ROUND_TO, for the rows that the last layer computes."""
+READ_ROUND_TO = 32
+"""As ROUND_TO, for the rows that the last layer computes. A multiple of two registers' numbers: an activation function
+computes what is left over one by one, and rounds it otherwise."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class PackedPairs:
 
     input_ids: Tensor  # int64[T]
     position_ids: Tensor  # int64[T]  restarts in every sequence
-    segments: tuple[Segment, ...]  # in row order; together they cover the row exactly
+    layout: Layout  # what attends to what
     last_index: Tensor  # int64[n]  row index of each pair's last token, where its score is read
     predict_index: Tensor  # int64[sum A]  row index of the state before each answer token, pair by pair
     answer_ids: Tensor  # int64[sum A]
@@ -55,11 +57,16 @@ class PackedPairs:
     def num_tokens(self) -> int:
         return self.input_ids.shape[0]
 
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """In row order; together they cover the row exactly."""
+        return self.layout.segments
+
     def to(self, device: torch.device | str) -> PackedPairs:
         moved: dict[str, Any] = {
             name: upload(value, device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
-        return replace(self, **moved)
+        return replace(self, layout=self.layout.to(device), **moved)
 
 
 def pack(
@@ -89,7 +96,7 @@ def pack(
     return PackedPairs(
         input_ids=_index(row.tokens),
         position_ids=_index(positions),
-        segments=tuple(row.segments),
+        layout=layout_of(row.segments),
         last_index=torch.from_numpy(last),
         predict_index=torch.from_numpy(predict),
         answer_ids=_index([pair.answer_ids for pair in pairs]),
@@ -102,9 +109,14 @@ def pack(
 
 def packed_length(pairs: Sequence[TokenPair], *, min_shared_tokens: int = MIN_SHARED_TOKENS) -> int:
     """The number of tokens that `pack` would lay out with shared questions, before rounding."""
-    row = Row()
-    lay_by_question(row, pairs, min_shared_tokens)
-    return row.num_tokens
+    total = 0
+    stored: set[bytes] = set()
+    for pair in pairs:
+        question, key = len(pair.question_ids), pair.question_ids.tobytes()
+        total += len(pair.answer_ids) + (0 if key in stored else question)
+        if question >= min_shared_tokens:
+            stored.add(key)
+    return total
 
 
 def _read_rows(read: NDArray[np.int64], num_tokens: int) -> Tensor:

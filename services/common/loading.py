@@ -35,6 +35,7 @@ def load_served(role: Role, directory: Path, config: ServerConfig) -> ServedMode
     if signed not in (None, model.loaded.manifest.digest):
         raise BadCheckpoint(f"{directory} was changed while it was loaded")
     _own_memory(model.loaded.model)
+    model.loaded.model.requires_grad_(False)  # frozen weights are laid out for the CPU once
     kind = model.loaded.manifest.kind
     if kind not in role.checkpoint_kinds:
         raise BadCheckpoint(f"{directory} is a {kind} checkpoint, which is not served as {role.name}")

@@ -55,13 +55,13 @@ def test_rows_that_are_read_are_distinct_and_few() -> None:
     for rows, read in ((packed.score_rows, packed.last_index), (packed.predict_rows, packed.predict_index)):
         assert len(rows.unique()) == len(rows)
         assert set(read.tolist()) <= set(rows.tolist())
-        assert len(rows) == -(-len(read.unique()) // 16) * 16
+        assert len(rows) == -(-len(read.unique()) // 32) * 32
 
 
 def test_a_row_shorter_than_a_step_is_read_whole() -> None:
     pair = mixed_pairs()[-1:]
     packed = pack(pair, round_to=1)
-    assert len(packed.score_rows) == min(packed.num_tokens, 16)
+    assert len(packed.score_rows) == min(packed.num_tokens, 32)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
