@@ -17,7 +17,7 @@ from rewardplane.modeling.sampling import Sampling, sample_answers
 from rewardplane.wire import TokenPair
 
 from ..data import Question
-from ..judges import ReferenceJudge, RewardJudge
+from ..judges import PolicyServer, ReferenceJudge, RewardJudge
 from ..precision import Precision, autocast
 from ..processes import Processes
 from ..sharding import Trained
@@ -64,11 +64,13 @@ class Collector:
         reference: ReferenceJudge,
         config: SamplingConfig,
         precision: Precision = "float32",
+        server: PolicyServer | None = None,
     ) -> None:
-        """`trained` holds the policy's model."""
+        """`trained` holds the policy's model; `server` samples in its place."""
         self.policy = policy
         self.trained = trained
         self.precision = precision
+        self.server = server
         self.reward = reward
         self.reference = reference
         self.config = config
@@ -107,10 +109,19 @@ class Collector:
         sampling = Sampling(
             max_answer_tokens=self.config.max_answer_tokens,
             temperature=self.config.temperature,
-            seed=int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]),
+            seed=_draw(seed),
             first_answer=first_answer,
         )
         n = self.config.answers_per_question
+        if self.server is not None:
+            answers = self.server.sample(
+                [q.ids for q in questions],
+                answers_per_question=n,
+                max_answer_tokens=sampling.max_answer_tokens,
+                temperature=sampling.temperature,
+                seed=_draw([*seed, first_answer]) if first_answer else sampling.seed,
+            )
+            return [TokenPair(questions[i // n].ids, ids) for i, ids in enumerate(answers)]
         with autocast(self.precision, model.device):
             answers = sample_answers(
                 model,
@@ -125,6 +136,12 @@ class Collector:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.reward.close()
         self.reference.close()
+        if self.server is not None:
+            self.server.close()
+
+
+def _draw(seed: Sequence[int]) -> int:
+    return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
 
 
 def _gather(pending: Sequence[tuple[Future[Tensor], Future[list[Tensor]]]]) -> Verdict:

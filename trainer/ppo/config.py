@@ -45,6 +45,11 @@ class DataConfig(Section):
 
 
 class SamplingConfig(Section):
+    engine: Literal["model", "policy-service"] = "model"
+    """model samples in the run's own process; policy-service asks the server in `service`, which must follow the run's
+    published checkpoints: every update is published, and none samples before the server has its weights."""
+    service: JudgeConfig | None = None
+    """The policy's server: `rewardplane serve policy --model OUTPUT/checkpoints --follow-seconds 0.2`."""
     questions_per_update: PositiveInt = 64
     answers_per_question: PositiveInt = 1
     max_answer_tokens: PositiveInt = 64
@@ -170,7 +175,8 @@ class PpoRunConfig(Section):
             include={
                 "seed": True, "precision": True, "sampling": True, "kl": True, "score": True, "ppo": True,
                 "policy": {"lora"}, "value": {"lora"}, "policy_optimizer": True, "value_optimizer": True,
-            }
+            },
+            exclude={"sampling": {"engine", "service"}},
         )  # fmt: skip
         return hashlib.sha256(deciding.encode()).hexdigest()
 
@@ -185,6 +191,10 @@ class PpoRunConfig(Section):
         if self.output.keep_best and not self.evaluation.prompts:
             raise ValueError("output.keep_best needs evaluation.prompts: it names a figure of the evaluations")
         self._check_advantage()
+        if (self.sampling.engine == "policy-service") != (self.sampling.service is not None):
+            raise ValueError('sampling.engine = "policy-service" needs sampling.service, and no other engine has it')
+        if self.sampling.service is not None and self.output.keep_published is None:
+            raise ValueError('sampling.engine = "policy-service" publishes every update: set output.keep_published')
         if self.score.normalise_answers == 1 and self.sampling.answers_per_question == 1:
             raise ValueError("score.normalise_answers = 1: one score has no spread; give 0, or 2 or more")
         return self

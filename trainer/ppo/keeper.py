@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rewardplane.modeling.checkpoint import Manifest, read_manifest
 from rewardplane.modeling.models import Loaded
 from rewardplane.modeling.signing import BadKey, read_signing_key, sign_manifest
 
@@ -97,6 +98,16 @@ class Keeper:
 
     def checkpoint(self, updates: int) -> Path:
         return self._checkpoints / checkpoint_name(self._policy_name, updates)
+
+    def published(self, updates: int) -> Manifest:
+        """Of the policy after so many updates, which `publish` was called for; waits until it is written."""
+        self._writer.finish()
+        return read_manifest(self.checkpoint(updates))
+
+    def forget_published(self, updates: int) -> None:
+        """Removes the policies after more updates: of a run that goes on from here, and will make them anew."""
+        later = [path.name for path in self._checkpoints.glob("[!.]*") if path.name > self.checkpoint(updates).name]
+        remove_all_but(self._checkpoints, set(_names(self._checkpoints)) - set(later))
 
     def finish(self) -> None:
         """Waits until all is written, here and at the URL. Raises ConfigError when the URL cannot be written."""

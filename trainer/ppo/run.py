@@ -86,10 +86,13 @@ class PpoRun:
         self.done, self.stopped, self.kl.coef = progress.update, progress.stopped, progress.kl_coef
         self.scale, self.best = progress.scale, progress.best
         self.keeper.remember_best(self.best)
+        if self.collector.server is not None:
+            self.keeper.forget_published(self.done)
         log.warning("going on after update %d (%s)", self.done, state)
 
     def _fit_scale(self, answers: int) -> None:
         """Gives scores of the untrained policy's answers mean 0 and spread 1 (arXiv:1909.08593, 2.1)."""
+        self.show_policy()
         n = -(-answers // self.config.sampling.answers_per_question)
         _, verdict = self.collector.answers(self.inputs.questions.batch(0, n), [self.config.seed, SCALE_STREAM])
         self.scale = ScoreScale.of(verdict.result().scores)
@@ -110,10 +113,17 @@ class PpoRun:
     def publish(self) -> None:
         self.keeper.publish(self.policy, self.learner.policy.trained, self.done, self.best)
 
+    def show_policy(self) -> None:
+        """A server that samples for the run gets the policy as it is now, and is waited for."""
+        if self.collector.server is not None:
+            self.publish()
+            self.collector.server.follow(self.processes.from_first(lambda: self.keeper.published(self.done).digest))
+
     def update(self) -> dict[str, float]:
         """One turn of the loop; gives its figures."""
         config, learner, update = self.config, self.learner, self.done
         clock = Stopwatch()
+        self.show_policy()
         pairs, judging = self.collector.answers(self.inputs.of_update(update), [config.seed, SAMPLE_STREAM, update])
         clock.lap("sample")
         rng = np.random.default_rng([config.seed, MINIBATCH_STREAM, update])
@@ -155,6 +165,7 @@ class PpoRun:
         if self.evaluation is None:
             return {}
         clock = Stopwatch()
+        self.show_policy()
         figures = self.processes.of_first(self.evaluation.run(self.done))
         clock.lap("evaluate")
         name = self.config.output.keep_best

@@ -7,7 +7,7 @@ import torch
 from rewardplane.modeling.models import Loaded, load_causal_model
 
 from ..config import ConfigError
-from ..judges import ReferenceJudge, RewardJudge
+from ..judges import PolicyServer, ReferenceJudge, RewardJudge
 from ..lora import adapt
 from ..models import check_signed
 from ..optim import Optimizer
@@ -69,4 +69,6 @@ def make_collector(config: PpoRunConfig, policy: Loaded, trained: Trained) -> Co
     except BaseException:
         reference.close()
         raise
-    return Collector(policy, trained, reward, reference, config.sampling, config.precision)
+    service = config.sampling.service
+    server = PolicyServer(service, policy.encoder) if service is not None else None
+    return Collector(policy, trained, reward, reference, config.sampling, config.precision, server)
