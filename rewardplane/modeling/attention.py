@@ -83,20 +83,19 @@ class _Attend:
     def rows(self, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:  # [1, T, H, D]
         results = []
         if layout.bundles:
-            n = len(layout.bundles)
             sizes = [len(b.numbers) * b.own for b in layout.bundles], [len(b.numbers) * b.keys for b in layout.bundles]
             # An embedding is a gather whose backward is quick on a CPU, too; one for all bundles.
             queries = F.embedding(layout.query_rows, _token_rows(query)).split(sizes[0])
             keys, values = (F.embedding(layout.key_rows, _token_rows(x)).split(sizes[1]) for x in (key, value))
-            for i in range(n):
-                bundle = layout.bundles[i]
+            for bundle, q, k, v in zip(layout.bundles, queries, keys, values, strict=True):
                 if self._needs_segments(bundle.keys):
                     found = self._alone(query, key, value, bundle.numbers, layout)
                     results += [F.pad(x, (0, 0, 0, bundle.own - len(x))) for x in found]
                 else:
-                    results.append(self._bundle(queries[i], keys[i], values[i], bundle, query.shape[1]))
+                    results.append(self._bundle(q, k, v, bundle, query.shape[1]))
         results += self._alone(query, key, value, layout.alone, layout)
-        return F.embedding(layout.order, torch.cat(results)).unflatten(-1, (query.shape[1], -1))[None]
+        rows: Tensor = F.embedding(layout.order, torch.cat(results)).unflatten(-1, (query.shape[1], -1))
+        return rows[None]
 
     def _bundle(self, query: Tensor, key: Tensor, value: Tensor, bundle: Bundle, heads: int) -> Tensor:
         """[n * own, H * D] and [n * keys, H * D] -> [n * own, H * D]."""

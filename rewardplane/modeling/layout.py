@@ -83,7 +83,8 @@ def layout_of(segments: Sequence[Segment]) -> Layout:
 
 def _rows(segments: Sequence[Segment], length: int) -> NDArray[np.int64]:  # [n, length]
     starts, ends = np.array([(s.start, s.start + s.length - 1) for s in segments]).T
-    return np.minimum(starts[:, None] + np.arange(length), ends[:, None])
+    rows: NDArray[np.int64] = np.minimum(starts[:, None] + np.arange(length), ends[:, None])
+    return rows
 
 
 def _rows_above(segments: Sequence[Segment], numbers: Sequence[int], length: int) -> NDArray[np.int64]:
