@@ -87,7 +87,7 @@ class PpoRun:
         self.scale, self.best = progress.scale, progress.best
         self.keeper.remember_best(self.best)
         if self.collector.server is not None:
-            self.keeper.forget_published(self.done)
+            self.processes.from_first(lambda: self.keeper.forget_published(self.done))
         log.warning("going on after update %d (%s)", self.done, state)
 
     def _fit_scale(self, answers: int) -> None:
