@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,9 @@ class Layout:
     order: Tensor  # int64[T]  where each row of the packed row is among the results, one after the other
 
     def to(self, device: torch.device | str) -> Layout:
-        moved = {name: upload(getattr(self, name), device) for name in ("query_rows", "key_rows", "order")}
+        moved: dict[str, Any] = {
+            name: upload(getattr(self, name), device) for name in ("query_rows", "key_rows", "order")
+        }
         bundles = tuple(
             bundle if bundle.mask is None else replace(bundle, mask=upload(bundle.mask, device))
             for bundle in self.bundles
