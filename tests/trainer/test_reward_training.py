@@ -98,6 +98,29 @@ def test_packed_tree_gives_the_gradient_of_expanded_pairs(family: str) -> None:
     assert relative_difference(gradients(model), expected) < (1e-12 if exact else 1e-6)
 
 
+def test_one_token_and_2000_tokens_equal_texts_and_k_of_2_and_9_train_together() -> None:
+    rng = np.random.default_rng(4)
+
+    def group(lengths: Sequence[int], ranks: Sequence[int | None], *, alike: bool = False) -> Group:
+        question = rng.integers(3, 300, 20, np.int32)
+        pairs = [TokenPair(question, rng.integers(3, 300, n, np.int32)) for n in lengths]
+        pairs = [pairs[0]] * len(pairs) if alike else pairs
+        return Group(tuple(pairs), tuple(ranks), packed_length(pairs))
+
+    groups = [
+        group([1, 2000], [0, 1]),
+        group([1, 5, 2, 3, 1, 9, 4, 2, 7], [3, 0, None, 1, 8, 2, None, 5, 4]),
+        group([6, 6], [0, 1], alike=True),
+    ]
+    model = make_model("reward", "gpt2", n_positions=2048).double()
+    loss = expanded_loss(model, groups)
+    loss.backward()
+    expected = gradients(model)
+    prepare(model)
+    assert accumulate(Trained(model), groups, 512, "float32").loss == pytest.approx(loss.item(), rel=1e-12)
+    assert relative_difference(gradients(model), expected) < 1e-12
+
+
 def test_a_question_and_nine_answers_cost_the_question_once() -> None:
     group = ragged_groups([list(range(9))])[0]
     question = len(group.pairs[0].question_ids)
