@@ -70,7 +70,8 @@ class TokenizerThread:
     def _next_turn(self) -> None:
         if self._running is None and self._waiting:
             self._running = self._waiting.next()
-            self._running.turn.set_result(None)
+            if not self._running.turn.done():  # else its caller has just gone, and gives the turn back as it ends
+                self._running.turn.set_result(None)
 
 
 async def in_daemon_thread(run: Callable[[], T]) -> T:

@@ -29,3 +29,23 @@ async def test_a_daemon_thread_hands_its_result_and_its_error_back() -> None:
     assert await in_daemon_thread(lambda: 5) == 5
     with pytest.raises(ZeroDivisionError):
         await in_daemon_thread(lambda: 1 // 0)
+
+
+async def test_callers_that_hang_up_together_leave_the_turn_to_the_next() -> None:
+    tokenizing = TokenizerThread(max_tokens=1000)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def block() -> None:
+        begun.set()
+        go_on.wait(10)
+
+    first = asyncio.create_task(tokenizing.run(block, 1))
+    await asyncio.to_thread(begun.wait, 10)
+    second, third = (asyncio.create_task(tokenizing.run(lambda: "tokens", 1)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    second.cancel()
+    go_on.set()
+    ends = await asyncio.gather(first, second, third, return_exceptions=True)
+    assert [type(end) for end in ends[:2]] == [asyncio.CancelledError] * 2
+    assert ends[2] == "tokens"
