@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any
 
 import fsspec
 import typer
 
 from rewardplane.modeling.checkpoint import MANIFEST, BadCheckpoint, Manifest, read_manifest
-from rewardplane.modeling.durable import sync_path
+from rewardplane.modeling.confined import check_names
+from rewardplane.modeling.durable import appearing_whole
 from rewardplane.modeling.signing import SIGNATURE
 
 from .explain import explained
@@ -50,20 +49,9 @@ def fetch_checkpoint(url: str, directory: Path, digest: str) -> Manifest:
     """
     if directory.exists():
         return _require(read_manifest(directory), digest, str(directory))
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with appearing_whole(directory) as staging:
         _copy(url.rstrip("/"), staging, digest)
-        manifest = _require(read_manifest(staging), digest, url)
-        for path in (*staging.iterdir(), staging):
-            sync_path(path)
-        staging.chmod(0o755)
-        staging.rename(directory)
-        sync_path(directory.parent)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    return manifest
+        return _require(read_manifest(staging), digest, url)
 
 
 def _copy(url: str, staging: Path, digest: str) -> None:
@@ -87,9 +75,7 @@ def _copy(url: str, staging: Path, digest: str) -> None:
 def _names(url: str, manifest: Any) -> list[str]:
     """The files of a manifest. It decides where bytes are written, so a name is a name and not a path."""
     names = [*manifest["files"]]
-    for name in names:
-        if name != PurePosixPath(name).name or name in ("", "..", MANIFEST):
-            raise BadCheckpoint(f"{url}/{MANIFEST} names the file {name!r}: not a plain name")
+    check_names(f"{url}/{MANIFEST}", names)
     return names
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any, Literal
 
 from .confined import BadCheckpoint as BadCheckpoint
 from .confined import check_confined, check_names, check_no_way_out
-from .durable import disk_errors, sync_path
+from .durable import appearing_whole, disk_errors
 
 Kind = Literal["sft", "reward", "policy", "value"]
 
@@ -65,9 +63,7 @@ def save_checkpoint(
     directory = Path(directory)
     if directory.exists():
         raise FileExistsError(f"{directory} exists, and a checkpoint is never overwritten: remove it or choose another")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with appearing_whole(directory) as staging:
         with disk_errors(staging):
             model.save_pretrained(staging, safe_serialization=True)
         tokenizer.save_pretrained(staging)
@@ -76,13 +72,6 @@ def save_checkpoint(
         (staging / MANIFEST).write_bytes(content)
         if seal:
             seal(staging)
-        _sync(staging)
-        staging.chmod(0o755)
-        staging.rename(directory)
-        sync_path(directory.parent)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
     return _with_digest(manifest, content)
 
 
@@ -129,8 +118,3 @@ def _hash_files(directory: Path) -> dict[str, str]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(directory: Path) -> None:
-    for path in (*directory.iterdir(), directory):
-        sync_path(path)

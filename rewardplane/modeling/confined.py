@@ -34,7 +34,7 @@ def check_confined(directory: Path) -> None:
         check_names(index, shards.values())
 
 
-def check_names(source: Path, names: Iterable[object]) -> None:
+def check_names(source: Path | str, names: Iterable[object]) -> None:
     """Raises BadCheckpoint unless all are names of files beside `source`, and no paths."""
     for name in names:
         if not isinstance(name, str) or name != PurePosixPath(name).name or name in ("", "..") or "\0" in name:

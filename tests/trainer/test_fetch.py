@@ -81,7 +81,7 @@ def test_a_changed_byte_leaves_nothing_behind(published: Path, tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-@pytest.mark.parametrize("name", ["../evil.json", "/etc/evil.json", "a/b.json", "..", MANIFEST])
+@pytest.mark.parametrize("name", ["../evil.json", "/etc/evil.json", "a/b.json", ".."])
 def test_a_manifest_names_no_paths(name: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
