@@ -2,8 +2,8 @@
 
 python benchmarks/ppo.py [--quick]; the same random Llama, prompts, batch and epochs for TRL as it is, for TRL
 without its gc.collect() and empty_cache(), and for rewardplane with both judges over gRPC in other processes.
-Every process computes with one thread. Contestants take turns in blocks of updates; figures are medians over
-updates. TRL is installed into build/trl when it is not there (no dependency of this project).
+Trainers compute with two threads, each judge with one. Contestants take turns in blocks of updates; figures are medians
+over updates. TRL is installed into build/trl when it is not there (no dependency of this project).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ TRL = (
     "xxhash==4.1.0",
 )  # fmt: skip
 EPOCHS = 4
+THREADS = 2
+"""Of each trainer."""
 DELAY_S = 0.1
 
 
@@ -93,7 +95,7 @@ def contestants_of(
     directory: Path,
     processes: list[subprocess.Popen[str]],
 ) -> list[Contestant]:
-    numbers = [str(shape.batch), str(shape.answer_tokens), str(EPOCHS)]
+    numbers = [str(number) for number in (shape.batch, shape.answer_tokens, EPOCHS, THREADS)]
     judges, helpers = [p.pid for p in processes[:2]], [p.pid for p in processes]
 
     def output(name: str) -> str:
@@ -154,7 +156,7 @@ def main() -> None:
             found = compare(shape, None if missing else options.trl.resolve(), Path(directory))
             rows += found
             bars += bars_of(shape, found)
-    note = "Every process computes with one thread; the judges are two processes more, their CPU is counted."
+    note = f"Trainers compute with {THREADS} threads; the judges are two processes more, their CPU is counted."
     note += f" TRL is missing: {missing}" if missing else ""
     if not options.quick:
         path = write_results("ppo", "python benchmarks/ppo.py", rows, bars, note)

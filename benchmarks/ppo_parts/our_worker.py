@@ -1,6 +1,6 @@
 """Trains with rewardplane, block by block.
 
-our_worker.py MODELS REWARD REFERENCE QUESTIONS ANSWER_TOKENS EPOCHS OUTPUT
+our_worker.py MODELS REWARD REFERENCE QUESTIONS ANSWER_TOKENS EPOCHS THREADS OUTPUT
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from rewardplane.trainer.progress import RunLog
 
 
 def main() -> None:
-    models, reward, reference, questions, answer_tokens, epochs, output = sys.argv[1:]
-    torch.set_num_threads(1)
+    models, reward, reference, questions, answer_tokens, epochs, threads, output = sys.argv[1:]
+    torch.set_num_threads(int(threads))
     blocks = Blocks()
 
     class TimedLog(RunLog):

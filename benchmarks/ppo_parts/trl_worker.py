@@ -1,6 +1,6 @@
 """Trains with TRL's PPOTrainer, block by block.
 
-trl_worker.py MODELS stock|patched QUESTIONS ANSWER_TOKENS EPOCHS OUTPUT
+trl_worker.py MODELS stock|patched QUESTIONS ANSWER_TOKENS EPOCHS THREADS OUTPUT
 
 "patched" is TRL without its gc.collect() and empty_cache(), which it calls several times an update.
 """
@@ -28,8 +28,8 @@ class EndOfUpdate(TrainerCallback):
 
 
 def main() -> None:
-    models, variant, batch, answer_tokens, epochs, output = sys.argv[1:]
-    torch.set_num_threads(1)
+    models, variant, batch, answer_tokens, epochs, threads, output = sys.argv[1:]
+    torch.set_num_threads(int(threads))
     blocks = Blocks()
     if variant == "patched":
         ppo_trainer.gc = SimpleNamespace(collect=lambda: None)
