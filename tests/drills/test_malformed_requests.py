@@ -36,7 +36,7 @@ async def ask(channel: grpc.aio.Channel, request: Request) -> str:
         else:
             await channel.unary_unary(request.method)(request.payloads[0], timeout=TIMEOUT_S)
     except grpc.aio.AioRpcError as error:
-        if "execute_batch" in (error.details() or ""):
+        if "execute_batch" in (error.debug_error_string() or ""):
             return ENDED_EARLY
         failed = rpc.read_aio_failure(error)
         return f"{failed.code.name} {failed.reason}".strip()
