@@ -12,13 +12,6 @@ from .report import RewardReport
 from .tables import breakdowns, headline
 
 PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>Reward model: {{ report.model_name | printable }}</title>
 <style>
 {{ style }}

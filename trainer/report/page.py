@@ -1,13 +1,6 @@
 """The page of report.html, a Jinja template; Python, so that every way of installing brings it along."""
 
 PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>{{ report.title }}</title>
 <style>
 {{ style }}

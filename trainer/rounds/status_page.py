@@ -9,13 +9,6 @@ from .lineage import next_step, nodes
 from .place import Round
 
 PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>Round {{ number }}</title>
 <style>
 {{ style }}
