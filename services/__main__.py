@@ -6,9 +6,10 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -18,6 +19,9 @@ from rewardplane.modeling.checkpoint import BadCheckpoint
 from rewardplane.span_export import export_spans
 
 from .common.config import ServerConfig, WrongSetting
+
+if TYPE_CHECKING:
+    from .common.team_model import Leader
 
 log = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False)
@@ -137,6 +141,9 @@ def command(
         raise typer.BadParameter("--model-control-mode explicit and --follow-seconds exclude each other")
     given = dict(locals())
     settings = {name: given[name] for name in ServerConfig.model_fields}
+    processes = _processes(os.environ)
+    if processes > 1:  # they make one call at a time
+        settings["parallel_batches"] = parallel_batches or 1
     configure_logs(log_level.value, log_format.value)
     export_spans("rewardplane", os.environ)
     try:
@@ -146,7 +153,12 @@ def command(
             typer.echo(f"--{'-'.join(map(str, wrong['loc'])).replace('_', '-')}: {wrong['msg']}", err=True)
         raise typer.Exit(WRONG_FLAGS) from error
     try:
-        asyncio.run(_run(role.value, model, config))
+        if processes > 1:
+            from .together import serve_together
+
+            serve_together(role.value, config, lambda leader: _run(role.value, model, config, leader))
+        else:
+            asyncio.run(_run(role.value, model, config))
     except WrongSetting as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(WRONG_FLAGS) from error
@@ -155,14 +167,19 @@ def command(
         raise typer.Exit(CANNOT_SERVE) from error
 
 
-async def _run(role: str, model: Path, config: ServerConfig) -> None:
+def _processes(environment: Mapping[str, str]) -> int:
+    """How many torchrun started."""
+    return int(environment["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in environment else 1
+
+
+async def _run(role: str, model: Path, config: ServerConfig, leader: Leader | None = None) -> None:
     # Here and not above: they take seconds to import, and --help and wrong flags need neither.
     from transformers.utils.logging import disable_progress_bar
 
     from .common.server import Server
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    server = Server(role, model, config)
+    server = Server(role, model, config, leader)
     told_to_stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _tell, told_to_stop)

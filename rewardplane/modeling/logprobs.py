@@ -6,6 +6,7 @@ computes each chunk's logits again, unless there is but one chunk.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -62,11 +63,43 @@ def _run(
 ) -> tuple[Tensor, Tensor]:
     if temperature <= 0:
         raise ValueError(f"temperature must be > 0, not {temperature}")
-    rows = max(1, (chunk_bytes or chunk_bytes_on(hidden.device)) // (4 * unembedding.shape[0]))
+    rows = _chunk_rows(hidden, unembedding, chunk_bytes)
     result: tuple[Tensor, Tensor] = _ChunkedLogprobs.apply(  # type: ignore[no-untyped-call]
         hidden, unembedding, bias, token_ids, temperature, softcap, rows, entropies
     )
     return result
+
+
+def normaliser_and_chosen(
+    hidden: Tensor,  # [N, d]
+    unembedding: Tensor,  # [V, d]  or some of its rows
+    token_ids: Tensor,  # int64[N]
+    temperature: float = 1.0,
+    *,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+    chunk_bytes: int | None = None,
+) -> tuple[Tensor, Tensor]:  # float32[N], float32[N]
+    """ln of the sum of the exponentiated logits, and the token's logit, which less the former is its log-prob.
+
+    Without gradient.
+    """
+    log_z = hidden.new_empty(hidden.shape[0], dtype=_precise(hidden.dtype))
+    chosen = torch.empty_like(log_z)
+    for rows in _chunks(hidden, unembedding, chunk_bytes):
+        logits = _logits(hidden[rows], unembedding, bias, temperature, softcap)
+        log_z[rows] = logits.logsumexp(-1)
+        chosen[rows] = logits.gather(-1, token_ids[rows, None])[:, 0]
+    return log_z, chosen
+
+
+def _chunks(hidden: Tensor, unembedding: Tensor, chunk_bytes: int | None) -> Iterator[slice]:
+    rows = _chunk_rows(hidden, unembedding, chunk_bytes)
+    yield from (slice(start, start + rows) for start in range(0, hidden.shape[0], rows))
+
+
+def _chunk_rows(hidden: Tensor, unembedding: Tensor, chunk_bytes: int | None) -> int:
+    return max(1, (chunk_bytes or chunk_bytes_on(hidden.device)) // (4 * unembedding.shape[0]))
 
 
 def _logits(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -31,6 +32,7 @@ from .last_layer import prune_last_layer
 from .logprobs import token_logprobs, token_logprobs_and_entropies
 from .packing import PackedPairs, pack
 from .padded import is_encoder, padded_scores
+from .split_model import split_logprobs, split_options
 
 Ids = NDArray[np.int32]
 
@@ -51,8 +53,11 @@ class Loaded:
         return float(getattr(self.model.config, "reward_offset", 0.0))
 
 
-def load_reward_model(directory: Path | str, dtype: torch.dtype, device: str = "cpu") -> Loaded:
-    """Loads a sequence classifier with one label. Raises BadCheckpoint for anything else."""
+def load_reward_model(directory: Path | str, dtype: torch.dtype, device: str = "cpu", *, processes: int = 1) -> Loaded:
+    """Loads a sequence classifier with one label. Raises BadCheckpoint for anything else.
+
+    `processes` of torchrun each load their part of it, where there are several.
+    """
     manifest = read_manifest(Path(directory))
     config = AutoConfig.from_pretrained(directory)
     architecture = (config.architectures or ["?"])[0]
@@ -61,24 +66,26 @@ def load_reward_model(directory: Path | str, dtype: torch.dtype, device: str = "
             f"{directory} holds a {architecture} with {config.num_labels} labels; "
             "a reward model is a ...ForSequenceClassification with one"
         )
-    return _load(AutoModelForSequenceClassification, manifest, Path(directory), dtype, device)
+    return _load(AutoModelForSequenceClassification, manifest, Path(directory), dtype, device, processes)
 
 
-def load_causal_model(directory: Path | str, dtype: torch.dtype, device: str = "cpu") -> Loaded:
-    """Loads a causal language model. Raises BadCheckpoint for anything else."""
+def load_causal_model(directory: Path | str, dtype: torch.dtype, device: str = "cpu", *, processes: int = 1) -> Loaded:
+    """Loads a causal language model, as `load_reward_model` does. Raises BadCheckpoint for anything else."""
     manifest = read_manifest(Path(directory))
     config = AutoConfig.from_pretrained(directory)
     architecture = (config.architectures or ["?"])[0]
     if architecture.endswith("ForSequenceClassification") or is_encoder(config):
         raise BadCheckpoint(f"{directory} holds a {architecture}; a causal language model is needed here")
-    return _load(AutoModelForCausalLM, manifest, Path(directory), dtype, device)
+    return _load(AutoModelForCausalLM, manifest, Path(directory), dtype, device, processes)
 
 
-def _load(auto: Any, manifest: Manifest, directory: Path, dtype: torch.dtype, device: str) -> Loaded:
+def _load(auto: Any, manifest: Manifest, directory: Path, dtype: torch.dtype, device: str, processes: int) -> Loaded:
     model = auto.from_pretrained(
-        directory, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
-    )
-    model = model.to(device).eval()
+        directory, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True,
+        **split_options(AutoConfig.from_pretrained(directory), processes),
+    ).eval()  # fmt: skip
+    if processes == 1:  # else its parts are where they belong
+        model = model.to(device)
     if is_encoder(model.config):
         return encoder_loaded(directory, model, manifest)
     prepare(model)
@@ -149,6 +156,8 @@ def packed_logprobs(model: Any, packed: PackedPairs, temperature: float = 1.0) -
     """ln p of every answer token, pair by pair, in nats. Differentiable."""
     hidden = packed_hidden(model.base_model, packed, only=packed.predict_rows)[packed.predict_index]
     unembedding, extras = _unembedding(model)
+    if isinstance(unembedding, DTensor):
+        return split_logprobs(hidden, unembedding, packed.answer_ids, temperature, **extras)
     return token_logprobs(hidden, unembedding, packed.answer_ids, temperature, **extras)
 
 

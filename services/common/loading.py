@@ -18,20 +18,36 @@ from .info import pair_limit
 from .role import Role
 from .self_check import self_check
 from .served_model import ServedModel
+from .team_model import Leader
 
 log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def load_served(role: Role, directory: Path, config: ServerConfig) -> ServedModel:
-    """Loads, checks and warms a model up. Raises BadCheckpoint, naming it, when it cannot be served."""
+def load_served(role: Role, directory: Path, config: ServerConfig, leader: Leader | None = None) -> ServedModel:
+    """Loads, checks and warms a model up. Raises BadCheckpoint, naming it, when it cannot be served.
+
+    With a `leader`, all processes of its team load it, each its part.
+    """
     started_s = time.monotonic()
     log.info("loading %s", directory)
+    if leader is None:
+        model = read_model(role, directory, config)
+    else:
+        model = leader.load(directory, lambda: read_model(role, directory, config, leader.processes))
+    self_check(model)
+    _warm_up(model, config)
+    log.info("loaded %s from %s in %.1f s", model.version.model_name, directory, time.monotonic() - started_s)
+    return model
+
+
+def read_model(role: Role, directory: Path, config: ServerConfig, processes: int = 1) -> ServedModel:
+    """Loads a model, or a process's part of it. Raises BadCheckpoint."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise BadCheckpoint(f"{directory} cannot be loaded on cuda: torch finds no CUDA device")
     signed = _signed_digest(directory, config.trusted_keys) if config.trusted_keys else None
-    model = role.load(directory, DTYPES[config.dtype], config.device)
+    model = role.load(directory, DTYPES[config.dtype], config.device, processes)
     if signed not in (None, model.loaded.manifest.digest):
         raise BadCheckpoint(f"{directory} was changed while it was loaded")
     _own_memory(model.loaded.model)
@@ -39,9 +55,6 @@ def load_served(role: Role, directory: Path, config: ServerConfig) -> ServedMode
     kind = model.loaded.manifest.kind
     if kind not in role.checkpoint_kinds:
         raise BadCheckpoint(f"{directory} is a {kind} checkpoint, which is not served as {role.name}")
-    self_check(model)
-    _warm_up(model, config)
-    log.info("loaded %s from %s in %.1f s", model.version.model_name, directory, time.monotonic() - started_s)
     return model
 
 

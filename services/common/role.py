@@ -26,5 +26,5 @@ class Role:
     checkpoint_kinds: frozenset[Kind | None]
     """The manifests' kinds that this role may load; None is a plain Hugging Face directory."""
     score_kind: model_service_pb2.ScoreKind
-    load: Callable[[Path, torch.dtype, str], ServedModel]
-    """Takes directory, dtype and device. Raises BadCheckpoint."""
+    load: Callable[[Path, torch.dtype, str, int], ServedModel]
+    """Takes directory, dtype, device, and how many processes split the model. Raises BadCheckpoint."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ class RowTokens:
 class ServedModel(ABC):
     """A checkpoint that is served. Everything but the constructor runs on compute threads."""
 
-    output_name: ClassVar[str]
+    output_name: str
     """What `forward` gives, in the words of an error message."""
 
     def __init__(self, loaded: Loaded) -> None:

@@ -33,6 +33,7 @@ from .kserve import add_kserve
 from .loading import load_served, read_trusted
 from .model_control import ModelControl
 from .model_metrics import ModelMetrics
+from .team_model import Leader
 from .tls import server_credentials
 
 log = logging.getLogger(__name__)
@@ -50,12 +51,14 @@ CONNECTION_GRACE_MS = 600_000
 class Server:
     """A server from the opening of its ports to its end. Made on the event loop that runs it."""
 
-    def __init__(self, role: str, model_dir: Path, config: ServerConfig) -> None:
+    def __init__(self, role: str, model_dir: Path, config: ServerConfig, leader: Leader | None = None) -> None:
+        """`leader`: of the processes that hold the model together with this one."""
         if config.reference and role != "policy":
             raise ValueError(f"a reference is given, but a {role} server has no use for one; a policy has")
         if config.follow_seconds and config.model_control_mode == "explicit":
             raise ValueError("either callers say when a checkpoint is loaded (model_control_mode), or follow_seconds")
         self.config = config
+        self._leader = leader
         self._credentials = server_credentials(config)
         if config.trusted_keys:
             read_trusted(config.trusted_keys)
@@ -153,7 +156,7 @@ class Server:
 
     async def _serve(self, directory: Path) -> None:
         started_s = time.monotonic()
-        await self.engine.load(lambda: load_served(self.role, directory, self.config))
+        await self.engine.load(lambda: load_served(self.role, directory, self.config, self._leader))
         self._loaded(started_s)
         await self._health.ready()
 
@@ -173,7 +176,7 @@ class Server:
         """
         started_s = time.monotonic()
         try:
-            model = await in_daemon_thread(lambda: load_served(self.role, directory, self.config))
+            model = await in_daemon_thread(lambda: load_served(self.role, directory, self.config, self._leader))
             self.engine.replace(model)
         except BadCheckpoint:
             self._metrics.load_failures.inc()

@@ -20,9 +20,9 @@ class CausalModel(PackedModel):
     output_name = "log-probs"
 
     @classmethod
-    def load(cls, directory: Path, dtype: torch.dtype, device: str) -> Self:
+    def load(cls, directory: Path, dtype: torch.dtype, device: str, processes: int) -> Self:
         """Raises BadCheckpoint."""
-        return cls(load_causal_model(directory, dtype, device))
+        return cls(load_causal_model(directory, dtype, device, processes=processes))
 
     def outputs(self, packed: PackedPairs, temperature: float) -> list[Floats]:
         flat = packed_logprobs(self.loaded.model, packed, temperature).float().cpu()

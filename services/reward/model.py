@@ -15,9 +15,9 @@ from ..common.served_model import Floats, ServedModel
 from .encoder import EncoderRewardModel
 
 
-def load(directory: Path, dtype: torch.dtype, device: str) -> ServedModel:
+def load(directory: Path, dtype: torch.dtype, device: str, processes: int) -> ServedModel:
     """Raises BadCheckpoint."""
-    loaded = load_reward_model(directory, dtype, device)
+    loaded = load_reward_model(directory, dtype, device, processes=processes)
     return EncoderRewardModel(loaded) if is_encoder(loaded.model.config) else RewardModel(loaded)
 
 
