@@ -7,7 +7,7 @@ computes each chunk's logits again, unless there is but one chunk.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,10 @@ from .cpu_linear import linear
 
 CHUNK_BYTES = {"cpu": 64 << 20, "cuda": 256 << 20}
 """Bytes of float32 logits in one chunk. 256 to 1024 rows cost the least CPU; 64 rows cost 27-47 % more."""
+
+
+Head = Literal["chunked", "read-once"]
+"""chunked runs anywhere; read-once needs CUDA and triton (`logprob_kernel`)."""
 
 
 def chunk_bytes_on(device: torch.device | str) -> int:
@@ -31,8 +35,17 @@ def token_logprobs(
     bias: Tensor | None = None,  # [V]
     softcap: float | None = None,
     chunk_bytes: int | None = None,
+    head: Head = "chunked",
 ) -> Tensor:  # float32[N]  nats
-    """ln p(token | state) of each row, with logits divided by `temperature` before the softmax."""
+    """ln p(token | state) of each row, with logits divided by `temperature` before the softmax.
+
+    Where gradients are wanted, the head is chunked.
+    """
+    if head != "chunked" and not torch.is_grad_enabled():
+        log_z, chosen = normaliser_and_chosen(
+            hidden, unembedding, token_ids, temperature, bias=bias, softcap=softcap, head=head
+        )
+        return chosen - log_z
     return _run(hidden, unembedding, token_ids, temperature, bias, softcap, chunk_bytes, entropies=False)[0]
 
 
@@ -79,11 +92,16 @@ def normaliser_and_chosen(
     bias: Tensor | None = None,
     softcap: float | None = None,
     chunk_bytes: int | None = None,
+    head: Head = "chunked",
 ) -> tuple[Tensor, Tensor]:  # float32[N], float32[N]
     """ln of the sum of the exponentiated logits, and the token's logit, which less the former is its log-prob.
 
     Without gradient.
     """
+    if head == "read-once":
+        from .logprob_kernel import read_once  # needs triton
+
+        return read_once(hidden, unembedding, token_ids, temperature, bias=bias, softcap=softcap)
     log_z = hidden.new_empty(hidden.shape[0], dtype=_precise(hidden.dtype))
     chosen = torch.empty_like(log_z)
     for rows in _chunks(hidden, unembedding, chunk_bytes):

@@ -48,6 +48,8 @@ class ServerConfig(BaseModel):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Compute type. bfloat16 is about twice as fast; scores then move by 2e-3 to 7e-3 with the batch."""
     device: Literal["cpu", "cuda"] = "cpu"
+    logprob_head: Literal["chunked", "read-once"] = "chunked"
+    """How states become log-probs: read-once is a kernel of ours for cuda, needs triton, and is not measured yet."""
     threads: PositiveInt | None = None
     """CPU threads that compute; None is every core that the process may use."""
     parallel_batches: PositiveInt | None = None

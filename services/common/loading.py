@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ def read_model(role: Role, directory: Path, config: ServerConfig, processes: int
         raise BadCheckpoint(f"{directory} cannot be loaded on cuda: torch finds no CUDA device")
     signed = _signed_digest(directory, config.trusted_keys) if config.trusted_keys else None
     model = role.load(directory, DTYPES[config.dtype], config.device, processes)
+    model.loaded = replace(model.loaded, logprob_head=config.logprob_head)
     if signed not in (None, model.loaded.manifest.digest):
         raise BadCheckpoint(f"{directory} was changed while it was loaded")
     _own_memory(model.loaded.model)

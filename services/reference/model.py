@@ -25,7 +25,8 @@ class CausalModel(PackedModel):
         return cls(load_causal_model(directory, dtype, device, processes=processes))
 
     def outputs(self, packed: PackedPairs, temperature: float) -> list[Floats]:
-        flat = packed_logprobs(self.loaded.model, packed, temperature).float().cpu()
+        logprobs = packed_logprobs(self.loaded.model, packed, temperature, head=self.loaded.logprob_head)
+        flat = logprobs.float().cpu()
         return [part.numpy() for part in flat.split(packed.answer_lengths)]
 
     def score(self, output: Floats) -> float:
