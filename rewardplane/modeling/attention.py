@@ -2,7 +2,7 @@
 
 Importing this module registers the attention implementation "rewardplane" with transformers. A model set to
 it runs packed rows (`forward.packed_hidden`) and everything that SDPA runs (generation with a KV cache).
-No model is rewritten: the layout travels through the model as the keyword argument `packed_layout`.
+No model is rewritten: the packed row travels through the model as the keyword argument `packed_pairs`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from transformers.masking_utils import sdpa_mask
 
 from .layout import Bundle, Layout
 from .packed_row import is_packed_row
-from .varlen import VarlenLayout, attend_varlen, runs_varlen
+from .packing import PackedPairs
+from .varlen import attend_varlen, runs_varlen
 
 NAME = "rewardplane"
 
@@ -40,14 +41,13 @@ def _attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    packed_layout: Layout | None = None,
-    packed_varlen: VarlenLayout | None = None,
+    packed_pairs: PackedPairs | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:  # [B, T, H, D]
-    if packed_layout is None:
+    if packed_pairs is None:
         if softcap is not None or s_aux is not None:
             raise UnsupportedAttention(
                 f"{type(module).__name__} caps its attention logits or has sinks, which SDPA lacks: "
@@ -64,11 +64,10 @@ def _attention(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    fused = softcap is None and s_aux is None and runs_varlen(query.device, query.dtype, query.shape[-1])
-    if packed_varlen is not None and fused:
-        return attend_varlen(query, key, value, packed_varlen, scaling, sliding_window), None
+    if softcap is None and s_aux is None and runs_varlen(query.device, query.dtype, query.shape[-1]):
+        return attend_varlen(query, key, value, packed_pairs.varlen, scaling, sliding_window), None
     attend = _Attend(scaling, softcap, s_aux, sliding_window)
-    return attend.rows(query, key, value, packed_layout), None
+    return attend.rows(query, key, value, packed_pairs.layout), None
 
 
 class _Attend:

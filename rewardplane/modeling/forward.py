@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from .last_layer import only_rows
 from .packed_row import packed_row
 from .packing import PackedPairs
-from .varlen import varlen_layout
 
 
 def packed_hidden(
@@ -18,13 +17,11 @@ def packed_hidden(
     only: Tensor | None = None,  # int64[R], distinct  rows that will be read; None: all
 ) -> Tensor:  # [T, d]  at rows that are not in `only` something finite
     """Final hidden state of every token of the row, as if each pair had been run alone. Differentiable."""
-    device = packed.input_ids.device
     with packed_row(), only_rows(only, packed.num_tokens):
         output = backbone(
             input_ids=packed.input_ids[None],
             position_ids=packed.position_ids[None],
             use_cache=False,
-            packed_layout=packed.layout,
-            packed_varlen=varlen_layout(packed.segments, device) if device.type == "cuda" else None,
+            packed_pairs=packed,
         )
     return cast(Tensor, output.last_hidden_state.squeeze(0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from rewardplane.wire import TokenPair
 from .forest import Row, Segment, lay_by_prefix, lay_by_question
 from .layout import Layout, layout_of
 from .upload import upload
+from .varlen import VarlenLayout, varlen_layout
 
 Share = Literal["question", "prefix"]
 """What is stored once: equal questions (bits do not depend on the batch), or every common prefix."""
@@ -43,7 +45,8 @@ class PackedPairs:
 
     input_ids: Tensor  # int64[T]
     position_ids: Tensor  # int64[T]  restarts in every sequence
-    layout: Layout  # what attends to what
+    segments: tuple[Segment, ...]
+    """In row order; together they cover the row exactly."""
     last_index: Tensor  # int64[n]  row index of each pair's last token, where its score is read
     predict_index: Tensor  # int64[sum A]  row index of the state before each answer token, pair by pair
     answer_ids: Tensor  # int64[sum A]
@@ -57,16 +60,24 @@ class PackedPairs:
     def num_tokens(self) -> int:
         return self.input_ids.shape[0]
 
-    @property
-    def segments(self) -> tuple[Segment, ...]:
-        """In row order; together they cover the row exactly."""
-        return self.layout.segments
+    # Attention wants one of the two, and says which when it runs.
+    @cached_property
+    def layout(self) -> Layout:
+        """What attends to what, in bundles of segments."""
+        return layout_of(self.segments).to(self.input_ids.device)
+
+    @cached_property
+    def varlen(self) -> VarlenLayout:
+        """What attends to what, for one variable-length call."""
+        return varlen_layout(self.segments, self.input_ids.device)
 
     def to(self, device: torch.device | str) -> PackedPairs:
+        if self.input_ids.device == torch.device(device):
+            return self
         moved: dict[str, Any] = {
             name: upload(value, device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
-        return replace(self, layout=self.layout.to(device), **moved)
+        return replace(self, **moved)
 
 
 def pack(
@@ -96,7 +107,7 @@ def pack(
     return PackedPairs(
         input_ids=_index(row.tokens),
         position_ids=_index(positions),
-        layout=layout_of(row.segments),
+        segments=tuple(row.segments),
         last_index=torch.from_numpy(last),
         predict_index=torch.from_numpy(predict),
         answer_ids=_index([pair.answer_ids for pair in pairs]),

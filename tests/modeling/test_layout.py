@@ -66,6 +66,8 @@ def test_long_and_short_segments_give_what_transformers_gives(family: str) -> No
     pairs = long_and_short()
     packed = pack(pairs)
     hidden = packed_hidden(model.base_model, packed)
+    assert "layout" in vars(packed)  # made when attention wanted it, and the GPU's was not
+    assert "varlen" not in vars(packed)
     expected = [own.base_model(input_ids=sequence(pair)).last_hidden_state[0] for pair in pairs]
     assert_close(hidden[packed.last_index], torch.stack([states[-1] for states in expected]), atol=1e-6, rtol=0)
     weights = torch.linspace(-1, 1, hidden.shape[1], dtype=torch.float64)

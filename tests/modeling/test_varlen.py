@@ -23,12 +23,15 @@ def run(family: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Scores and the gradient of the embedding: bf16 in one call, and float32 on the same device segment by segment."""
     rng = np.random.default_rng(0)
     questions = [ids(rng, n) for n in (5, 40, 130)]
-    packed = pack([TokenPair(q, ids(rng, n)) for q in questions for n in (1, 17, 64)]).to("cuda")
+    pairs = [TokenPair(q, ids(rng, n)) for q in questions for n in (1, 17, 64)]
     found = []
     for dtype in (torch.bfloat16, torch.float32):
+        packed = pack(pairs).to("cuda")
         model = build(family, causal=False).to("cuda", dtype)
         scores = packed_scores(model, packed)
         scores.sum().backward()
+        assert ("varlen" in vars(packed)) == (dtype == torch.bfloat16)
+        assert ("layout" in vars(packed)) == (dtype == torch.float32)
         found += [scores.detach().float(), model.get_input_embeddings().weight.grad.float()]
     return found[0], found[2], found[1], found[3]
 
