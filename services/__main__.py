@@ -90,6 +90,9 @@ def command(
     dtype: Annotated[str, flag("float32 or bfloat16.")] = "float32",
     device: Annotated[str, flag("cpu or cuda.")] = "cpu",
     logprob_head: Annotated[str, flag("chunked, or read-once: a kernel for cuda.")] = "chunked",
+    static_cache: Annotated[
+        bool, typer.Option("--static-cache", help="Sample with a cache of fixed size; on cuda, as a CUDA graph.")
+    ] = False,
     threads: Annotated[int | None, flag("CPU threads that compute; default: every core.")] = None,
     parallel_batches: Annotated[
         int | None, flag("Forward passes at a time, which share the threads; default: 2 on cpu, 1 on cuda.")

@@ -19,7 +19,7 @@ from transformers.masking_utils import sdpa_mask
 from .layout import Bundle, Layout
 from .packed_row import is_packed_row
 from .packing import PackedPairs
-from .varlen import attend_varlen, runs_varlen
+from .varlen import attend_varlen, copied_for_heads, runs_varlen
 
 NAME = "rewardplane"
 
@@ -53,6 +53,8 @@ def _attention(
                 f"{type(module).__name__} caps its attention logits or has sinks, which SDPA lacks: "
                 'set_attn_implementation("eager") before generating'
             )
+        if query.shape[2] == 1 and query.device.type == "cuda":
+            return one_query(query, key, value, attention_mask, scaling), None
         return sdpa_attention_forward(
             module, query, key, value, attention_mask,
             dropout=dropout, scaling=scaling, sliding_window=sliding_window, **kwargs,
@@ -61,13 +63,24 @@ def _attention(
         raise ValueError(f"a packed row has batch size 1, not {query.shape[0]}")
     if dropout:
         raise UnsupportedAttention("dropout must be off: log-probs of one text would differ from pass to pass")
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     if softcap is None and s_aux is None and runs_varlen(query.device, query.dtype, query.shape[-1]):
         return attend_varlen(query, key, value, packed_pairs.varlen, scaling, sliding_window), None
+    key, value = copied_for_heads(query, key, value)
     attend = _Attend(scaling, softcap, s_aux, sliding_window)
     return attend.rows(query, key, value, packed_pairs.layout), None
+
+
+def one_query(
+    query: Tensor,  # [B, H, 1, D]
+    key: Tensor,  # [B, G, T, D]  G divides H
+    value: Tensor,  # [B, G, T, D]
+    attention_mask: Tensor | None,  # [B, 1, 1, T]
+    scaling: float | None,
+) -> Tensor:  # [B, 1, H, D]
+    """Of a decoding step: the heads that share keys are as many queries, and no key is copied for them."""
+    together = query.reshape(key.shape[0], key.shape[1], -1, query.shape[-1])
+    y = F.scaled_dot_product_attention(together, key, value, attn_mask=attention_mask, scale=scaling)
+    return y.reshape(query.shape).transpose(1, 2)
 
 
 class _Attend:

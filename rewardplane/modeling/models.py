@@ -48,6 +48,8 @@ class Loaded:
     """The longest sequence that the model's positions allow."""
     logprob_head: Head = "chunked"
     """How a causal model's states become log-probs, where no gradient is wanted."""
+    static_cache: bool = False
+    """Whether its answers are sampled with a cache of fixed size."""
 
     @property
     def reward_offset(self) -> float:

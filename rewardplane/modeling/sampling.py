@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
+from .static_sampling import Prefilled, grow
+
 Ids = NDArray[np.int32]
 
 
@@ -40,12 +42,21 @@ def sample_answers(
     sampling: Sampling,
     *,
     answers_per_question: int = 1,
+    static_cache: bool = False,
 ) -> list[Ids]:  # question by question, answers_per_question each; a stop token ends an answer and is part of it
-    """Samples answers until a stop token or `max_answer_tokens`."""
+    """Samples answers until a stop token or `max_answer_tokens`.
+
+    `static_cache` draws the same answers (up to rounding) with a cache of fixed size, on a GPU as a CUDA graph.
+    """
     device = next(model.parameters()).device
     uniforms = _uniforms(sampling, len(questions) * answers_per_question)
+    stops = torch.tensor(list(stop_token_ids), dtype=torch.int64, device=device)
     state = _Batch.prefill(model, questions, answers_per_question, device)
-    stops = torch.tensor(list(stop_token_ids), device=device)
+    if static_cache:
+        prefilled = Prefilled(state.cache.layers, state.attention_mask, state.positions, state.logits)
+        rows = grow(model, prefilled, uniforms, stops, lambda z, u: _choose(z, sampling.temperature, u))
+        return [_until_stop(row, stop_token_ids) for row in rows]
+    state.cache.batch_repeat_interleave(answers_per_question)
     answers: list[list[int]] = [[] for _ in range(len(uniforms))]
     for step in range(sampling.max_answer_tokens):
         drawn = torch.from_numpy(uniforms[state.rows, step]).to(device)
@@ -57,6 +68,11 @@ def sample_answers(
             break
         state.advance(model, tokens, going)
     return [np.asarray(answer, np.int32) for answer in answers]
+
+
+def _until_stop(tokens: list[int], stops: Sequence[int]) -> Ids:
+    end = next((i + 1 for i, token in enumerate(tokens) if token in stops), len(tokens))
+    return np.asarray(tokens[:end], np.int32)
 
 
 def _uniforms(sampling: Sampling, n: int) -> NDArray[np.float32]:
@@ -85,7 +101,7 @@ class _Batch:
     """The answers that are still growing."""
 
     rows: list[int]  # numbers of the answers
-    cache: DynamicCache
+    cache: DynamicCache  # of the questions until the answers part
     attention_mask: Tensor  # int64[B, T]  1 on real tokens; questions are left-padded
     positions: Tensor  # int64[B, 1]  of the last token
     logits: Tensor  # [B, V]  for the next token
@@ -109,7 +125,6 @@ class _Batch:
             past_key_values=cache,
             logits_to_keep=1,
         )
-        cache.batch_repeat_interleave(answers)
         return cls(
             rows=list(range(len(questions) * answers)),
             cache=cache,

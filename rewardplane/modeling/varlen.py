@@ -7,9 +7,10 @@ Q + K * (Q + A) rows for K answers to a question, which is little beside the pro
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from torch.nn.attention.varlen import varlen_attn
 from .forest import Segment
 from .upload import upload
 
+SHARED_HEADS: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
+"""What tells `varlen_attn` that heads share keys; where it knows no such word, keys are copied."""
 HALF = (torch.bfloat16, torch.float16)
 MAX_HEAD_WIDTH = 256
 """Of flash attention's kernels."""
@@ -56,13 +59,16 @@ def runs_varlen(device: torch.device, dtype: torch.dtype, head_width: int) -> bo
 
 def attend_varlen(
     query: Tensor,  # [1, H, T, D]
-    key: Tensor,  # [1, H, T, D]
-    value: Tensor,  # [1, H, T, D]
+    key: Tensor,  # [1, G, T, D]  G divides H
+    value: Tensor,  # [1, G, T, D]
     layout: VarlenLayout,
     scaling: float | None,
     window: int | None,  # positions that a query sees, its own included
 ) -> Tensor:  # [1, T, H, D]
     """Attention of every segment to its ancestors and, causally, to itself. Differentiable."""
+    options = SHARED_HEADS if key.shape[1] < query.shape[1] else {}
+    if not options:
+        key, value = copied_for_heads(query, key, value)
     queries, keys, values = (x[0].transpose(0, 1) for x in (query, key, value))
     attended = varlen_attn(
         queries.contiguous(),
@@ -74,8 +80,21 @@ def attend_varlen(
         layout.max_keys,
         scale=scaling,
         window_size=(-1 if window is None else window - 1, 0),
+        **options,
     )
     return cast(Tensor, attended)[None]
+
+
+def copied_for_heads(
+    query: Tensor,  # [1, H, T, D]
+    key: Tensor,  # [1, G, T, D]
+    value: Tensor,  # [1, G, T, D]
+) -> tuple[Tensor, Tensor]:  # [1, H, T, D] each
+    """A key and a value for every head, where heads share them."""
+    groups = query.shape[1] // key.shape[1]
+    if groups == 1:
+        return key, value
+    return key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
 
 
 def _starts(parts: Sequence[NDArray[np.int64]]) -> Tensor:

@@ -50,6 +50,8 @@ class ServerConfig(BaseModel):
     device: Literal["cpu", "cuda"] = "cpu"
     logprob_head: Literal["chunked", "read-once"] = "chunked"
     """How states become log-probs: read-once is a kernel of ours for cuda, needs triton, and is not measured yet."""
+    static_cache: bool = False
+    """Whether answers are sampled with a cache of fixed size, on cuda as a CUDA graph; not measured yet."""
     threads: PositiveInt | None = None
     """CPU threads that compute; None is every core that the process may use."""
     parallel_batches: PositiveInt | None = None

@@ -1,0 +1,67 @@
+"""Answers of a static cache are those of the cache that grows, and end where they end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from one_by_one import build, ids
+from tiny_models import VOCABULARY
+
+from rewardplane.modeling.attention import one_query
+from rewardplane.modeling.sampling import Sampling, sample_answers
+from rewardplane.modeling.static_sampling import LOOK_EVERY, UnsupportedCache
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+def answers(model: Any, sampling: Sampling, stops: Any, *, static: bool, each: int = 3) -> list[list[int]]:
+    rng = np.random.default_rng(0)
+    questions = [ids(rng, length) for length in (1, 20, 7, 13)]
+    found = sample_answers(model, questions, stops, sampling, answers_per_question=each, static_cache=static)
+    assert all(answer.dtype == np.int32 for answer in found)
+    return [answer.tolist() for answer in found]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "qwen3"])
+def test_equal_seeds_give_equal_answers(family: str, device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs one CUDA device")
+    model = build(family, causal=True).to(device)
+    for sampling in (Sampling(20, seed=11), Sampling(20, temperature=0.5, seed=3, first_answer=9), Sampling(9, 0.0)):
+        stops = range(0, VOCABULARY, 20)
+        grown = answers(model, sampling, stops, static=False)
+        assert len({len(answer) for answer in grown}) > 1 or not sampling.temperature
+        assert answers(model, sampling, stops, static=True) == grown
+
+
+@pytest.mark.parametrize("length", [1, 2, LOOK_EVERY, LOOK_EVERY + 1])
+def test_answers_without_stop_tokens_have_full_length(length: int) -> None:
+    model = build("llama", causal=True)
+    assert {len(answer) for answer in answers(model, Sampling(length), [], static=True)} == {length}
+
+
+def test_it_ends_soon_after_all_answers_have_ended() -> None:
+    model, calls = build("llama", causal=True), []
+    model.register_forward_pre_hook(lambda *_: calls.append(1))
+    assert {len(a) for a in answers(model, Sampling(10 * LOOK_EVERY), range(VOCABULARY), static=True)} == {1}
+    assert len(calls) == LOOK_EVERY  # the questions, and one step less than until the first look
+
+
+def test_layers_that_forget_are_refused_by_name() -> None:
+    with pytest.raises(UnsupportedCache, match=r"MistralForCausalLM keeps a StaticSlidingWindowLayer"):
+        answers(build("mistral", causal=True), Sampling(3), [], static=True)
+
+
+def test_heads_that_share_keys_attend_as_if_each_had_a_copy() -> None:
+    random = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(3, heads, length, 8, generator=random) for heads, length in ((6, 1), (2, 9), (2, 9))
+    )
+    mask = torch.rand(3, 1, 1, 9, generator=random) < 0.7
+    key_of, value_of = (x.repeat_interleave(3, dim=1) for x in (key, value))
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key_of, value_of, attn_mask=mask, scale=0.3)
+    torch.testing.assert_close(one_query(query, key, value, mask, 0.3), expected.transpose(1, 2))
