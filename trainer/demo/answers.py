@@ -67,8 +67,9 @@ def ask(
 
 
 def ask_checkpoint(
-    checkpoint: Path, logs: Path, judges: tuple[str, str], questions: Sequence[str], n: int, seed: int
-) -> Answered:
+    checkpoint: Path, logs: Path, judges: tuple[str, str], questions: Sequence[str], n: int, seed: int,
+    max_answer_tokens: int = ANSWER_TOKENS,
+) -> Answered:  # fmt: skip
     """Serves a checkpoint as a policy, samples from it and stops it. `judges`: reward, reference."""
     with (
         serving("policy", checkpoint, logs) as address,
@@ -76,7 +77,7 @@ def ask_checkpoint(
         Client(judges[0], timeout_s=TIMEOUT_S) as reward,
         Client(judges[1], timeout_s=TIMEOUT_S) as reference,
     ):
-        return ask(policy, reward, reference, questions, n, seed)
+        return ask(policy, reward, reference, questions, n, seed, max_answer_tokens)
 
 
 def judged(name: str, questions: Sequence[str], answered: Answered) -> JudgedRun:
