@@ -32,8 +32,8 @@ def story_files(stories: Sequence[str], tokenizer: Any, held_out: int, directory
     """Beginnings are of PROMPT_TOKENS tokens, the one that begins every text not counted. The same stories give the
     same bytes."""
     directory.mkdir(parents=True, exist_ok=True)
-    ids = tokenizer(list(stories), add_special_tokens=False)["input_ids"]
-    beginnings = tokenizer.batch_decode([row[:PROMPT_TOKENS] for row in ids])
+    ids = tokenizer(list(stories), add_special_tokens=False, truncation=True, max_length=PROMPT_TOKENS)["input_ids"]
+    beginnings = tokenizer.batch_decode(ids)
     unique = list(dict.fromkeys(beginnings))
     out = {unique[i] for i in np.random.default_rng(0).permutation(len(unique))[:held_out]}
     training = [{"text": story} for story, beginning in zip(stories, beginnings, strict=True) if beginning not in out]

@@ -67,7 +67,8 @@ def ppo_settings(
         sampling=SamplingConfig(questions_per_update=64, max_answer_tokens=ANSWER_TOKENS),
         kl=KlConfig(coef=variant.kl_coef),
         score=ScoreConfig(sign=1 if variant.sign > 0 else -1, missing_eos_score="keep"),
-        # At first the value model explains nothing of films' scores on stories: it may move freely, and the policy waits.
+        # A reward model of films is far off in the middle of a story: the value model learns that before the policy
+        # moves, and its clip does not hold it back.
         ppo=PpoConfig(
             epochs=2, minibatches=2, clip_range_value=10.0, ptx_coef=0.1, ptx_texts=16, micro_batch_tokens=4096
         ),
