@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import grpc
 import grpc.aio
@@ -130,8 +130,29 @@ class AsyncClient(Session):
             own = self._security.metadata()
             metadata = (*own, *trace.metadata(own))
             call = method(send.request, timeout=deadline.remaining_s(), metadata=metadata)
+            await _end_of(call)
             try:
                 return Reply(await call, attempts.target)
             except grpc.RpcError as error:
                 pause_s = attempts.pause_s(error)
             await asyncio.sleep(pause_s)
+
+
+async def _end_of(call: Any) -> None:
+    """Waits until a call has ended; one whose task is cancelled ends on the server, too.
+
+    A task that is cancelled while it waits for the call itself, and call.cancel(), make grpc.aio forget what gRPC's
+    core goes on to finish, and it is never freed: 965 bytes a call (grpcio 1.75 to 1.85,
+    https://github.com/grpc/grpc/issues/43360). `_cancel` tells the core alone. Calls of interceptors have none.
+    """
+    ended = asyncio.get_running_loop().create_future()
+    call.add_done_callback(lambda _: ended.done() or ended.set_result(None))
+    try:
+        await ended
+    except asyncio.CancelledError:
+        cancel = getattr(call, "_cancel", None)
+        if cancel is None:
+            call.cancel()
+        else:
+            cancel("the caller's task was cancelled")
+        raise

@@ -50,6 +50,10 @@ class Tally:
     """Answers that were not their request's, and errors that nothing explains."""
     largest_error: float = 0.0
 
+    @property
+    def requests(self) -> int:
+        return sum(n for what, n in self.counts.items() if what != "pairs checked")
+
     def check(self, caller: str, scores: Sequence[float], expected: Sequence[float]) -> None:
         self.counts[f"{caller}: answered"] += 1
         self.counts["pairs checked"] += len(expected)
@@ -70,7 +74,7 @@ class Soak:
         self._rng = random.Random(seed)
         self._until_s = 0.0
 
-    async def run(self, seconds: float, *, meanwhile: Callable[[], Awaitable[None]]) -> None:
+    async def run(self, seconds: float, *, meanwhile: Callable[[], Awaitable[object]]) -> None:
         """Calls for so long; `meanwhile` runs beside it, and is waited for."""
         self._until_s = time.monotonic() + seconds
         client = AsyncClient(self._targets, timeout_s=TIMEOUT_S)
@@ -189,5 +193,5 @@ def kserve_request(model_name: str, pairs: Sequence[TextPair]) -> Any:
     return request
 
 
-async def _as_coroutine(meanwhile: Callable[[], Awaitable[None]]) -> None:
+async def _as_coroutine(meanwhile: Callable[[], Awaitable[object]]) -> None:
     await meanwhile()
