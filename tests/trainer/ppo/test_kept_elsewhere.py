@@ -4,40 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
 import fsspec
 import pytest
+import torch
 from conftest import Configure
+from forked import Command
 from fsspec.implementations.memory import MemoryFileSystem
-from ppo_runs import digests, figures, settings, write_config
+from ppo_runs import Judges, Models, assert_equal_to_the_bit, digests, figures, settings, write_config
 from rewardplane.trainer.__main__ import train
 from rewardplane.trainer.config import ConfigError
 from rewardplane.trainer.ppo.config import PpoRunConfig
 from rewardplane.trainer.ppo.mirror import CHECKPOINTS, STATES, Mirror
 from rewardplane.trainer.ppo.train import run_ppo
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """A bucket of moto's server, over HTTP."""
-    pytest.importorskip("s3fs", reason="no S3 file system for fsspec: pip install s3fs")
-    moto = pytest.importorskip("moto.server", reason="no S3 server: pip install moto[server]")
-    server = moto.ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    fsspec.config.conf["s3"] = {"endpoint_url": f"http://{host}:{port}", "key": "test", "secret": "test"}
-    fsspec.filesystem("s3").mkdir("bucket")
-    yield "s3://bucket"
-    fsspec.config.conf.pop("s3")
-    server.stop()
+from s3_server import Bucket
 
 
 @pytest.fixture(params=["memory", "s3"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    base = "memory://" if request.param == "memory" else request.getfixturevalue("s3")
+    base = "memory://" if request.param == "memory" else request.getfixturevalue("s3").url
     return f"{base}/{tmp_path.name}/run"
 
 
@@ -58,6 +46,34 @@ def test_run_whose_disk_is_lost_goes_on_from_the_url_to_the_bit(
         (fetched / name).mkdir(parents=True)
         there.fetch(CHECKPOINTS, name, fetched / name)
     assert digests(fetched.parent) == digests(undisturbed.output.directory)
+
+
+def test_killed_run_whose_disk_is_lost_goes_on_from_s3_to_the_bit(
+    tmp_path: Path, models: Models, judges: Judges, undisturbed: PpoRunConfig, s3: Bucket
+) -> None:
+    url = f"{s3.url}/{tmp_path.name}/killed"
+    path = write_config(tmp_path, settings(tmp_path, models, judges, {"output.url": url}))
+    command = Command(["train", "ppo", "--config", str(path)], tmp_path / "log", s3.environment)
+    there = Mirror(url)
+    while "00000002" not in there.names(STATES):
+        assert command.process.is_alive(), command.log.read_text()
+        time.sleep(0.02)
+    command.kill()
+    assert command.wait(1) == -9
+    shutil.rmtree(tmp_path / "run")
+    again = Command(["train", "ppo", "--config", str(path)], tmp_path / "log", s3.environment)
+    assert again.wait(60) == 0, again.log.read_text()
+    assert "fetched state" in again.log.read_text()
+    assert figures(tmp_path / "run") == figures(undisturbed.output.directory)
+    last = tmp_path / "last"
+    last.mkdir()
+    there.fetch(STATES, "00000005", last)
+    assert_equal_to_the_bit(
+        *(
+            torch.load(state / "tensors.pt", weights_only=True)
+            for state in (last, undisturbed.output.directory / "states" / "00000005")
+        )
+    )
 
 
 def test_half_copied_state_is_passed_over(tmp_path: Path, configure: Configure) -> None:
