@@ -145,10 +145,10 @@ async def _end_of(call: Any) -> None:
     core goes on to finish, and it is never freed: 965 bytes a call (grpcio 1.75 to 1.85,
     https://github.com/grpc/grpc/issues/43360). `_cancel` tells the core alone. Calls of interceptors have none.
     """
-    ended = asyncio.get_running_loop().create_future()
-    call.add_done_callback(lambda _: ended.done() or ended.set_result(None))
+    ended = asyncio.Event()
+    call.add_done_callback(lambda _: ended.set())
     try:
-        await ended
+        await ended.wait()
     except asyncio.CancelledError:
         cancel = getattr(call, "_cancel", None)
         if cancel is None:

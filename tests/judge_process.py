@@ -12,13 +12,13 @@ from forked import Command
 class JudgeProcess:
     """A judge that can be killed, and started again where it was."""
 
-    def __init__(self, role: str, model: Path, folder: Path, *flags: str, name: str = "") -> None:
+    def __init__(self, role: str, model: Path, folder: Path, *flags: str, name: str = "", port: int = 0) -> None:
         self.role = role
         self._model = model
         self._flags = flags
         self._ports = folder / f"{name or role}.json"
         self._log = folder / f"{name or role}.log"
-        self.start(0)
+        self.start(port)
 
     def start(self, port: int) -> None:
         self._port = port

@@ -180,8 +180,10 @@ class PpoRun:
 
     @property
     def outages(self) -> dict[str, Outages]:
-        """By judge."""
-        return {"reward": self.collector.reward.outages, "reference": self.collector.reference.outages}
+        """By judge; the server that samples for the run is waited for as they are."""
+        collector = self.collector
+        asked = (collector.reward, collector.reference, *([collector.server] if collector.server else []))
+        return {judge.role: judge.outages for judge in asked}
 
     def _outage_figures(self) -> dict[str, float]:
         outages = self.outages.values()

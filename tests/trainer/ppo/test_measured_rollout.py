@@ -26,6 +26,7 @@ from rewardplane.trainer.ppo.update import ppo_epochs
 from tiny_models import save_tiny
 from torch import Tensor
 from torch.nn.functional import pad
+from transformers import AutoModelForCausalLM
 
 from rewardplane.wire import TokenPair
 
@@ -59,6 +60,38 @@ def test_stop_token_that_is_not_eos_ends_an_answer_and_carries_its_score(tmp_pat
     scored = score_rollout(rollout, verdict, ScoreScale(), ScoreConfig(missing_eos_score=-1.0))
     rewards = token_rewards(scored, kl_coef=0.1, config=PpoConfig())  # policy == reference: nothing but the scores
     assert rewards.tolist() == [[0.0, 0.0, 2.0], [0.0, 0.0, 3.0], [0.0, 0.0, -1.0]]
+
+
+def test_logprobs_are_of_the_temperature_that_answers_are_sampled_at(tmp_path: Path, models: Models) -> None:
+    learner, stops = learner_of(tmp_path, models, {"sampling.temperature": 0.5})
+    (pair,) = ending_with(1)
+    rollout = measured(learner, (pair,), stops)
+    model = AutoModelForCausalLM.from_pretrained(models.sft)
+    ids = torch.from_numpy(np.concatenate([pair.question_ids, pair.answer_ids]).astype(np.int64))
+    of_answer = (model(ids[None]).logits[0, 2:-1] / 0.5).log_softmax(-1)
+    expected = of_answer.gather(1, ids[3:, None])[:, 0]
+    assert rollout.logprobs[0].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    entropy = -(of_answer.exp() * of_answer).sum(-1)
+    assert rollout.entropies[0].tolist() == pytest.approx(entropy.tolist(), abs=1e-5)
+
+
+def test_scale_of_scores_by_hand() -> None:
+    # Mean 2; with n - 1 in the denominator the variance is (1 + 0 + 1) / 2.
+    assert ScoreScale.of(torch.tensor([1.0, 2.0, 3.0])) == ScoreScale(2.0, 1.0)
+    assert ScoreScale.of(torch.tensor([5.0, 5.0])).spread > 0  # equal scores are divided by something
+
+
+def test_whitened_rewards_have_variance_1_over_real_tokens_and_keep_their_mean(tmp_path: Path, models: Models) -> None:
+    learner, stops = learner_of(tmp_path, models, {})
+    pairs = (*ending_with(1), TokenPair(np.array([0, 5], np.int32), np.array([90, 1], np.int32)))
+    rollout = measured(learner, pairs, stops)
+    verdict = Verdict(torch.tensor([3.0, -1.0]), rollout.logprobs[rollout.answer_mask])
+    scored = score_rollout(rollout, verdict, ScoreScale(), ScoreConfig())
+    rewards = token_rewards(scored, kl_coef=0.1, config=PpoConfig(whiten_rewards=True))
+    # 0, 0, 3 and 0, -1 have mean 0.4 and variance (3 * 0.16 + 2.6^2 + 1.4^2) / 5 = 1.84.
+    scaled = [(x - 0.4) / 1.84**0.5 + 0.4 for x in (0.0, 0.0, 3.0, 0.0, -1.0)]
+    assert rewards[rollout.answer_mask].tolist() == pytest.approx(scaled, abs=1e-5)
+    assert rewards[1, 2] == 0.0
 
 
 def test_scores_are_scaled_before_they_are_replaced(tmp_path: Path, models: Models) -> None:
@@ -117,3 +150,10 @@ def test_dropout_of_the_sft_model_is_off(tmp_path: Path, models: Models) -> None
     stats = ppo_epochs(learner, batch, (minibatch,), None, PpoConfig(epochs=1), 0, np.random.default_rng(0))
     assert stats.first_ratio_deviation == 0.0
     assert stats.means()["clip_ratio"] == 0.0
+
+
+def test_dropout_of_the_value_model_is_off(tmp_path: Path, models: Models) -> None:
+    save_tiny(tmp_path / "gpt2", "sft", "gpt2", seed=4, resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5)
+    learner, stops = learner_of(tmp_path, models, {"policy.path": str(tmp_path / "gpt2"), "value.path": None})
+    once, again = (measured(learner, ragged_pairs(8), stops).values for _ in range(2))
+    assert torch.equal(once, again)

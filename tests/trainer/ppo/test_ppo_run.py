@@ -59,6 +59,18 @@ def test_first_minibatch_of_every_update_has_ratio_exactly_1(undisturbed: PpoRun
     assert [row["first_ratio_deviation"] for row in read_metrics(run_of(undisturbed))[:5]] == [0.0] * 5
 
 
+def test_kl_controller_is_fed_nats_an_answer(tmp_path: Path, configure: Configure, undisturbed: PpoRunConfig) -> None:
+    """Ziegler (arXiv:1909.08593) 2.2, with a horizon of 100 and 8 answers an update."""
+    kl_nats = read_metrics(run_of(undisturbed))[1]["kl_nats"]  # of an answer of several tokens
+    run_ppo(configure(tmp_path, {"updates": 3, "kl.target_nats": kl_nats / 1.1, "evaluation.prompts": None}))
+    rows = read_metrics(tmp_path / "run")
+    assert rows[1]["kl_nats"] == kl_nats
+    assert rows[1]["kl_coef"] == pytest.approx(
+        rows[0]["kl_coef"] * (1 - 0.2 * 8 / 100), rel=1e-12
+    )  # after no KL at all
+    assert rows[2]["kl_coef"] == pytest.approx(rows[1]["kl_coef"] * (1 + 0.1 * 8 / 100), rel=1e-12)
+
+
 def test_samples_are_written_at_every_evaluation(undisturbed: PpoRunConfig) -> None:
     lines = (run_of(undisturbed) / "samples.jsonl").read_text(encoding="utf-8").splitlines()
     samples = [json.loads(line) for line in lines]
