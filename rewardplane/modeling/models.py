@@ -27,6 +27,7 @@ from .checkpoint import BadCheckpoint, Manifest, read_manifest
 from .cpu_linear import linear, use_packed_linear
 from .encoding import PairEncoder
 from .forward import packed_hidden
+from .fused import use_fused_kernels
 from .joined import JoinedPairEncoder
 from .last_layer import prune_last_layer
 from .logprobs import Head, token_logprobs, token_logprobs_and_entropies
@@ -110,9 +111,10 @@ def encoder_loaded(directory: Path, model: Any, manifest: Manifest) -> Loaded:
 
 
 def prepare(model: Any) -> None:
-    """Gives a transformers model our attention and linear layers. Its parameters stay as they are."""
+    """Gives a transformers model our attention, linear layers and kernels. Its parameters stay as they are."""
     model.set_attn_implementation(attention.NAME)
     use_packed_linear(model)
+    use_fused_kernels(model)
     prune_last_layer(model)
 
 

@@ -1,0 +1,26 @@
+"""What lies between a decoder's matrix products, each in one pass over memory, on CPU.
+
+Eager torch runs RMSNorm in six passes, a rotation in seven and SwiGLU in two; between small products that is more than
+half of a step. The kernels are written in Python and compiled by numba. A row of the result depends on that row alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from .norm import fuse_norms
+from .rotary import fuse_rotary
+from .swiglu import fuse_swiglu
+
+
+def use_fused_kernels(model: Any) -> None:  # a transformers decoder
+    """Has the model's modules run the kernels where they can; parameters and names stay as they are.
+
+    Kernels run on CPU in float32 and bfloat16; elsewhere, and without numba, modules run as transformers wrote them.
+    """
+    if model.device.type != "cpu" or importlib.util.find_spec("numba") is None:
+        return
+    fuse_norms(model)
+    fuse_swiglu(model)
+    fuse_rotary(model)

@@ -1,0 +1,172 @@
+"""The kernels, over rows `first` to `end` of two-dimensional arrays: float32, or bfloat16 as uint16.
+
+All compute in float32. NaN and infinity go through as in torch: no optimisation is allowed that forgets them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FAST = {"reassoc", "nsz", "arcp", "contract", "afn"}
+"""Sums may be taken in another order, as vectors need it: in the same one in every run."""
+
+
+def _kernel(function: F) -> F:
+    """Compiled when first called, for each kind of array; kept on disk where there is a place for it."""
+    compile_it: Any = partial(njit, nogil=True, fastmath=FAST, error_model="numpy")
+    try:
+        compiled: F = compile_it(cache=True)(function)
+    except RuntimeError:  # no directory that numba may write
+        compiled = compile_it()(function)
+    return compiled
+
+
+def _number(stored: Any) -> Any:
+    """float32 of what an array holds."""
+    raise NotImplementedError
+
+
+def _stored(number: Any, like: Any) -> Any:
+    """What an array with `like` in it holds for a float32."""
+    raise NotImplementedError
+
+
+@overload(_number, inline="always")
+def _number_of(stored: Any) -> Any:
+    def widened(stored: Any) -> Any:
+        return np.uint32(np.uint32(stored) << np.uint32(16)).view(np.float32)
+
+    def same(stored: Any) -> Any:
+        return stored
+
+    return widened if stored == types.uint16 else same
+
+
+@overload(_stored, inline="always")
+def _stored_as(number: Any, like: Any) -> Any:
+    def rounded(number: Any, like: Any) -> Any:  # to nearest, ties to even
+        bits = np.float32(number).view(np.uint32)
+        return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+
+    def same(number: Any, like: Any) -> Any:
+        return number
+
+    return rounded if like == types.uint16 else same
+
+
+@njit(inline="always", fastmath=FAST, error_model="numpy")
+def _sigmoid(x: Any) -> Any:
+    """1 / (1 + e^-x), to 2e-7 relative. e^z = 2^n * e^r with |r| <= ln 2 / 2, e^r by Cephes' polynomial."""
+    z = min(max(-x, np.float32(-87.0)), np.float32(88.0))
+    n = np.floor(z * np.float32(1.44269504088896341) + np.float32(0.5))
+    r = z - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    p = p * r * r + r + np.float32(1.0)
+    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return np.float32(1.0) / (np.float32(1.0) + p * power)
+
+
+@_kernel
+def rms_norm(x: Any, weight: Any, eps: Any, result: Any, scales: Any, first: int, end: int) -> None:
+    """result = weight * x * scale, scales[i] = 1 / sqrt(mean(x[i]^2) + eps)."""
+    width = x.shape[1]
+    for i in range(first, end):
+        total = np.float32(0.0)
+        for j in range(width):
+            v = _number(x[i, j])
+            total += v * v
+        scale = np.float32(1.0) / np.sqrt(total / np.float32(width) + eps)
+        scales[i] = scale
+        for j in range(width):
+            result[i, j] = _stored(_number(weight[j]) * (_number(x[i, j]) * scale), x[i, j])
+
+
+@_kernel
+def rms_norm_backward(
+    x: Any, grad: Any, weight: Any, scales: Any, grad_x: Any, grad_weight: Any, block: int, first: int, end: int
+) -> None:
+    """Adds to grad_weight, float64[N / block, D]: a row for each `block` rows."""
+    width = x.shape[1]
+    for i in range(first, end):
+        scale = scales[i]
+        dot = np.float32(0.0)
+        for j in range(width):
+            dot += _number(grad[i, j]) * _number(weight[j]) * _number(x[i, j])
+        back = dot * scale * scale * scale / np.float32(width)
+        for j in range(width):
+            g, v = _number(grad[i, j]), _number(x[i, j])
+            grad_x[i, j] = _stored(g * _number(weight[j]) * scale - v * back, x[i, j])
+            grad_weight[i // block, j] += np.float64(g * v * scale)
+
+
+@_kernel
+def swiglu(gate: Any, up: Any, result: Any, first: int, end: int) -> None:
+    """result = silu(gate) * up"""
+    for i in range(first, end):
+        for j in range(gate.shape[1]):
+            g = _number(gate[i, j])
+            result[i, j] = _stored(g * _sigmoid(g) * _number(up[i, j]), gate[i, j])
+
+
+@_kernel
+def swiglu_in_place(gate: Any, up: Any, first: int, end: int) -> None:
+    """gate = silu(gate) * up; a kernel of its own, as arrays that may overlap are not computed in vectors."""
+    for i in range(first, end):
+        for j in range(gate.shape[1]):
+            g = _number(gate[i, j])
+            gate[i, j] = _stored(g * _sigmoid(g) * _number(up[i, j]), gate[i, j])
+
+
+@_kernel
+def swiglu_backward(gate: Any, up: Any, grad: Any, grad_gate: Any, grad_up: Any, first: int, end: int) -> None:
+    """d silu(g) / dg = s * (1 + g * (1 - s)), s = sigmoid(g)"""
+    for i in range(first, end):
+        for j in range(gate.shape[1]):
+            g, d = _number(gate[i, j]), _number(grad[i, j])
+            s = _sigmoid(g)
+            grad_up[i, j] = _stored(d * g * s, gate[i, j])
+            slope = s * (np.float32(1.0) + g * (np.float32(1.0) - s))
+            grad_gate[i, j] = _stored(d * _number(up[i, j]) * slope, gate[i, j])
+
+
+@_kernel
+def rotate(x: Any, cos: Any, sin: Any, sign: Any, result: Any, first: int, end: int) -> None:
+    """Rotates each head of a row by its angles; `sign` -1 rotates back. RoFormer (arXiv:2104.09864) eq. 34.
+
+    x, result: [T, H * D]; cos, sin: [T, D], whose halves are equal.
+    """
+    width = cos.shape[1]
+    half = width // 2
+    for i in range(first, end):
+        for head in range(0, x.shape[1], width):
+            for j in range(half):
+                a, b = _number(x[i, head + j]), _number(x[i, head + half + j])
+                c, s = _number(cos[i, j]), sign * _number(sin[i, j])
+                result[i, head + j] = _stored(a * c - b * s, x[i, head + j])
+                result[i, head + half + j] = _stored(b * c + a * s, x[i, head + j])
+
+
+@_kernel
+def rotate_in_place(x: Any, cos: Any, sin: Any, first: int, end: int) -> None:
+    width = cos.shape[1]
+    half = width // 2
+    for i in range(first, end):
+        for head in range(0, x.shape[1], width):
+            for j in range(half):
+                a, b = _number(x[i, head + j]), _number(x[i, head + half + j])
+                c, s = _number(cos[i, j]), _number(sin[i, j])
+                x[i, head + j] = _stored(a * c - b * s, x[i, head + j])
+                x[i, head + half + j] = _stored(b * c + a * s, x[i, head + j])

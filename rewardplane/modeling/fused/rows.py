@@ -1,0 +1,68 @@
+"""Runs a kernel over the rows of its arrays, on as many threads as torch would use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SHARE = 1 << 17
+"""Numbers that are worth a thread of their own: 0.1 ms of work."""
+
+BLOCK = 256
+"""Threads get whole blocks of rows, so that sums over rows, taken block by block, do not depend on their number."""
+
+
+DTYPES = (torch.float32, torch.bfloat16)
+PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def runs_fused(*tensors: Tensor) -> bool:
+    """Whether kernels take these: plain tensors of one kind on the CPU, in order in memory."""
+    dtype = tensors[0].dtype
+    if dtype not in DTYPES:
+        return False
+    for x in tensors:
+        # Shards and quantised weights have types of their own.
+        if x.dtype != dtype or x.device.type != "cpu" or type(x) not in PLAIN or not x.is_contiguous():
+            return False
+    return True
+
+
+def array(x: Tensor) -> Any:
+    """The tensor's memory as kernels see it: float32, or the bits of bfloat16."""
+    x = x.detach()
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+
+
+def rows_of(x: Tensor) -> Any:
+    """[..., D] -> [N, D], as kernels see it."""
+    return array(x).reshape(-1, x.shape[-1])
+
+
+def blocks(rows: int) -> int:
+    return -(-rows // BLOCK)
+
+
+def over_rows(kernel: Callable[..., None], rows: Any, *arguments: Any) -> None:
+    """`kernel(rows, *arguments, first, end)` for all of `rows`, [N, D]."""
+    threads = torch.get_num_threads()
+    if threads == 1 or rows.size < 2 * SHARE:
+        kernel(rows, *arguments, 0, len(rows))
+        return
+    parts = min(threads, rows.size // SHARE, blocks(len(rows)))
+    bounds = [min(blocks(len(rows)) * part // parts * BLOCK, len(rows)) for part in range(parts + 1)]
+    others = [_pool().submit(kernel, rows, *arguments, *bounds[part : part + 2]) for part in range(1, parts)]
+    kernel(rows, *arguments, *bounds[:2])
+    for other in others:
+        other.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="rows")

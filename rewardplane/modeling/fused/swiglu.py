@@ -1,0 +1,72 @@
+"""SwiGLU (arXiv:2002.05202) as one kernel between the feed-forward part's products."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.activations import SiLUActivation
+
+from .rows import over_rows, rows_of, runs_fused
+
+PARTS = {"gate_proj", "up_proj", "down_proj", "act_fn"}
+
+
+def fuse_swiglu(model: nn.Module) -> None:
+    """Every feed-forward part down(silu(gate(x)) * up(x)) that has these parts and no other."""
+    for module in model.modules():
+        parts = dict(module.named_children())
+        if parts.keys() == PARTS and isinstance(parts["act_fn"], (nn.SiLU, SiLUActivation)):
+            kind: Any = type(module)
+            module.__class__ = _fused(kind)
+
+
+@cache
+def _fused(feed_forward: type[Any]) -> type[Any]:
+    class FusedSwiGLU(feed_forward):  # type: ignore[misc]
+        def forward(self, x: Tensor) -> Tensor:
+            gate, up = self.gate_proj(x), self.up_proj(x)
+            hidden = swiglu(gate, up) if runs_fused(gate, up) else self.act_fn(gate) * up
+            result: Tensor = self.down_proj(hidden)
+            return result
+
+    FusedSwiGLU.__name__ = FusedSwiGLU.__qualname__ = f"Fused{feed_forward.__name__}"
+    return FusedSwiGLU
+
+
+def swiglu(
+    gate: Tensor,  # [..., D]  overwritten where no gradient is wanted
+    up: Tensor,  # [..., D]
+) -> Tensor:  # [..., D]
+    """silu(gate) * up. Differentiable."""
+    if torch.is_grad_enabled():
+        result: Tensor = _SwiGLU.apply(gate, up)  # type: ignore[no-untyped-call]
+        return result
+    from .kernels import swiglu_in_place
+
+    over_rows(swiglu_in_place, rows_of(gate), rows_of(up))
+    return gate
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        from .kernels import swiglu as kernel
+
+        ctx.save_for_backward(gate, up)
+        result = torch.empty_like(gate)
+        over_rows(kernel, rows_of(gate), rows_of(up), rows_of(result))
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        from .kernels import swiglu_backward as kernel
+
+        gate, up = ctx.saved_tensors
+        grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
+        over_rows(
+            kernel, *(rows_of(x) for x in (gate, up, grad.contiguous(), grad_gate, grad_up))
+        )  # fmt: skip
+        return grad_gate, grad_up
