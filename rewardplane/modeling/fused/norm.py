@@ -61,8 +61,13 @@ def _normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, NDArray[np.f
     result = torch.empty_like(x)
     rows = rows_of(x)
     scales = np.empty(len(rows), np.float32)
-    over_rows(kernel, rows, array(weight), np.float32(eps), rows_of(result), scales)
+    over_rows(kernel, rows, _numbers(weight), np.float32(eps), rows_of(result), scales)
     return result, scales
+
+
+def _numbers(weight: Tensor) -> Any:
+    # A copy: what numpy has seen of a weight may not be freed again, as sharded training does.
+    return array(weight.detach().clone())
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -80,5 +85,5 @@ class _RMSNorm(torch.autograd.Function):
         rows = rows_of(x)
         grad_x = torch.empty_like(x)
         sums = np.zeros((blocks(len(rows)), len(weight)))
-        over_rows(kernel, rows, rows_of(grad.contiguous()), array(weight), ctx.scales, rows_of(grad_x), sums, BLOCK)
+        over_rows(kernel, rows, rows_of(grad.contiguous()), _numbers(weight), ctx.scales, rows_of(grad_x), sums, BLOCK)
         return grad_x, torch.from_numpy(sums.sum(0)).to(weight.dtype), None
