@@ -11,7 +11,7 @@ S3 := .venv-s3
 EXTRAS := serve,train,demo,k8s,label,dev
 PROTOS := $(wildcard proto/rewardplane/v1/*.proto)
 
-.PHONY: demo test test-deploy test-s3 drill audit lint format proto bench clean
+.PHONY: demo test test-deploy test-s3 drill audit lint format proto bench carried clean
 
 demo: $(READY)
 	$(BIN)/rewardplane demo $(DEMO)
@@ -58,6 +58,13 @@ proto: $(READY)
 
 bench: $(READY)
 	@set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+# What benchmarks/gpu.py lacks on a machine that has torch and no network, to be brought along.
+carried: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target build/carried --no-deps --only-binary=:all: \
+		--python-version 3.12 --implementation cp --platform manylinux_2_34_x86_64 --platform manylinux_2_28_x86_64 \
+		--platform manylinux2014_x86_64 -c constraints.txt pydantic pydantic_core annotated-types typing-inspection \
+		grpcio-status googleapis-common-protos cryptography cffi pycparser
 
 clean:
 	rm -rf $(VENV) $(AUDIT) $(TOOLS) $(S3) build .mypy_cache .ruff_cache .hypothesis

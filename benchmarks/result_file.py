@@ -29,24 +29,31 @@ class Bar:
 
 
 def write_results(
-    name: str, command: str, rows: Sequence[Mapping[str, object]], bars: Sequence[Bar], note: str = ""
+    name: str,
+    command: str,
+    rows: Sequence[Mapping[str, object]],
+    bars: Sequence[Bar],
+    note: str = "",
+    *,
+    directory: Path = RESULTS,
+    commit: str | None = None,
 ) -> Path:
-    """Gives the path of the JSON file."""
+    """Gives the path of the JSON file. Without `commit`, git names what is checked out."""
     versions = dict(collect_versions())
     hardware = f"{versions.pop('machine')}, {platform.machine()}"
     content = {
         "command": command,
-        "commit": _commit(),
+        "commit": commit or _commit(),
         "hardware": hardware,
         "versions": versions,
         "rows": list(rows),
         "bars": [asdict(bar) | {"holds": bar.holds} for bar in bars],
         "note": note,
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
-    (RESULTS / f"{name}.md").write_text(_markdown(name, content, bars))
+    (directory / f"{name}.md").write_text(_markdown(name, content, bars))
     return path
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,15 +17,40 @@ sys.path.insert(0, str(SCRIPT.parent))
 from gpu_parts.shapes import SHAPES, random_model  # noqa: E402
 
 
-def test_it_runs_without_the_clients_of_triton_and_kubernetes() -> None:
-    blocked = "import sys; sys.modules.update(dict.fromkeys(['tritonclient', 'kubernetes', 'kserve']))"
-    run = "import runpy; sys.argv = ['gpu.py', *'--device cpu --tiny --parts correctness served ppo'.split()]; "
-    run += f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
-    done = subprocess.run([sys.executable, "-c", f"{blocked}; {run}"], capture_output=True, text=True, check=False)
+def run(*arguments: str, out: Path, packages: Path | None = None) -> dict[str, Any]:
+    """Gives the last line, which is all that is known."""
+    environment = {**os.environ, "PYTHONPATH": str(packages or "")}
+    command = [sys.executable, str(SCRIPT), "--device", "cpu", "--tiny", "--out", str(out), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    last = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def missing(directory: Path, *names: str) -> Path:
+    """Packages that are not there."""
+    for name in names:
+        (directory / f"{name}.py").write_text(f"raise ModuleNotFoundError('No module named {name}', name='{name}')")
+    return directory
+
+
+def test_it_runs_without_the_clients_of_triton_and_kubernetes(tmp_path: Path) -> None:
+    packages = missing(tmp_path, "tritonclient", "kubernetes", "kserve")
+    last = run("--parts", "correctness", "served", "ppo", out=tmp_path, packages=packages)
     assert last["notes"] == []
-    assert len([name for name, (_, _, holds) in last["bars"].items() if holds and "error" in name]) == 4
+    holding = [name for name, (_, _, holds) in last["bars"].items() if holds]
+    assert len([name for name in holding if "error" in name]) == 5
+    assert len([name for name in holding if "answers" in name or "static cache" in name]) == 2
+    written = json.loads((tmp_path / "gpu.json").read_text())
+    assert {bar["name"] for bar in written["bars"]} == last["bars"].keys()
+
+
+def test_a_part_that_fails_or_lasts_takes_no_other_with_it(tmp_path: Path) -> None:
+    packages = missing(tmp_path, "prometheus_client")
+    last = run("--parts", "served", "head", out=tmp_path, packages=packages)
+    assert "`served` failed: ModuleNotFoundError: No module named prometheus_client." in last["notes"]
+    assert [name for name in last["bars"] if name.startswith("log-probs")]
+    last = run("--parts", "head", "--seconds", "1", out=tmp_path)
+    assert last["notes"] == ["`head` was left out: 1 s were over."]
 
 
 def test_weights_that_are_counted_are_those_of_the_linear_layers() -> None:

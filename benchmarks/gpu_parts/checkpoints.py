@@ -16,17 +16,14 @@ from rewardplane.modeling.encoding import PairEncoder
 STOP = 1
 
 
-def save_models(directory: Path, name: str, kinds: tuple[str, ...] = ("sft", "reward")) -> None:
-    """`sft` and `reward` under `directory`, as they are when they are not there."""
+def save_models(directory: Path, name: str, device: str, kinds: tuple[str, ...] = ("sft", "reward")) -> None:
+    """Makes `sft` and `reward` under `directory`, with weights that are drawn on the device."""
     shape = SHAPES[name]
     tokenizer = _tokenizer(shape.vocabulary)
     fingerprint = PairEncoder(tokenizer, [STOP], shape.vocabulary).fingerprint
     for kind in kinds:
-        if (directory / kind).exists():
-            continue
         model = random_model(
-            shape, causal=kind == "sft", device="cuda" if torch.cuda.is_available() else "cpu", dtype=torch.bfloat16,
-            packed=False,
+            shape, causal=kind == "sft", device=device, dtype=torch.bfloat16, packed=False,
         ).cpu()  # fmt: skip
         save_checkpoint(
             directory / kind, model, tokenizer, tokenizer_fingerprint=fingerprint, model_name=kind,

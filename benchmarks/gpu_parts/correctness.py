@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from gpu_parts.pairs import mixed, ranked
@@ -13,25 +15,69 @@ from rewardplane.modeling.packing import pack
 from rewardplane.modeling.sampling import Sampling, sample_answers
 from rewardplane.wire import TokenPair
 
-Rows = list[dict[str, object]]
+Records = Iterator[dict[str, object] | Bar]
 
 
-def check(device: str) -> tuple[Rows, list[Bar]]:
-    """Tiny models: scores, log-probs and greedy answers. The bars are float32's and bf16's rounding."""
+def check(device: str) -> Records:
+    """Tiny models: scores, log-probs and answers. The bars are float32's and bf16's rounding."""
     shape = SHAPES["tiny"]
     pairs = [*mixed(1500, shape.vocabulary, longest=300), *ranked(2, 9, 100, 20, shape.vocabulary)]
-    rows: Rows = []
-    bars: list[Bar] = []
     for name, dtype, share in (("float32", torch.float32, 1e-4), ("bfloat16", torch.bfloat16, 0.05)):
         for what, causal in (("scores", False), ("log-probs", True)):
             expected = _alone(pairs, causal=causal)
             found = _packed(pairs, causal=causal, device=device, dtype=dtype)
             worst = float((found - expected).abs().max() / expected.std())
-            rows.append({"case": f"{what}, {name}", "largest_error_in_standard_deviations": worst})
-            bars.append(Bar(f"{what}, {name}: largest error, standard deviations", worst, f"at most {share}"))
-    same = _greedy(pairs[:8], device) == _greedy(pairs[:8], "cpu")
-    bars.append(Bar("greedy answers in float32 are the CPU's", float(same), "at least 1"))
-    return rows, bars
+            yield {"case": f"{what}, {name}", "largest_error_in_standard_deviations": worst}
+            yield Bar(f"{what}, {name}: largest error, standard deviations", worst, f"at most {share}")
+    yield from _gradients(pairs, device)
+    yield Bar("answers in float32 that are the CPU's, share", _same(pairs[:8], device, static=False), "at least 0.9")
+    yield Bar("the same with a static cache", _same(pairs[:8], device, static=True), "at least 0.9")
+    if device == "cuda":
+        yield from _read_once()
+
+
+def _gradients(pairs: list[TokenPair], device: str) -> Records:
+    """Of the embedding, through every layer."""
+    expected, found = (
+        _gradient(pairs, where, dtype).double().cpu()
+        for where, dtype in (("cpu", torch.float32), (device, torch.bfloat16))
+    )
+    off = float((found - expected).norm() / expected.norm())
+    yield Bar("gradient of scores, bfloat16: error of its norm, share", off, "at most 0.05")
+
+
+def _gradient(pairs: list[TokenPair], device: str, dtype: torch.dtype) -> torch.Tensor:
+    model = _model(causal=False, device=device, dtype=dtype)
+    packed_scores(model, pack(pairs).to(device)).sum().backward()
+    gradient: torch.Tensor = model.get_input_embeddings().weight.grad
+    return gradient
+
+
+def _same(pairs: list[TokenPair], device: str, *, static: bool) -> float:
+    """Share of the answers, of which half are greedy, and half are drawn with a seed."""
+    found = [
+        (a == b)
+        for temperature in (0.0, 1.0)
+        for a, b in zip(
+            _answers(pairs, device, temperature, static), _answers(pairs, "cpu", temperature, False), strict=True
+        )
+    ]
+    return sum(found) / len(found)
+
+
+def _read_once() -> Records:
+    """The kernel against float64, on states and weights that bf16 holds exactly."""
+    from rewardplane.modeling.logprob_kernel import read_once
+
+    random = torch.Generator().manual_seed(0)
+    states = torch.randn(5000, 256, generator=random).bfloat16()
+    weights = (0.2 * torch.randn(10_001, 256, generator=random)).bfloat16()
+    ids = torch.randint(10_001, (5000,), generator=random)
+    log_z, chosen = read_once(states.cuda(), weights.cuda(), ids.cuda(), 0.7)
+    expected = (states.double() @ weights.double().T / 0.7).log_softmax(-1).gather(1, ids[:, None])[:, 0]
+    worst = float(((chosen - log_z).double().cpu() - expected).abs().max())
+    yield {"case": "log-probs, read-once, bfloat16 products", "largest_error_nats": worst}
+    yield Bar("log-probs, read-once: largest error, nats", worst, "at most 0.1")
 
 
 @torch.inference_mode()
@@ -64,7 +110,9 @@ def _model(*, causal: bool, device: str, dtype: torch.dtype, packed: bool = True
     return model
 
 
-def _greedy(pairs: list[TokenPair], device: str) -> list[list[int]]:
+def _answers(pairs: list[TokenPair], device: str, temperature: float, static: bool) -> list[list[int]]:
     model = _model(causal=True, device=device, dtype=torch.float32)
-    answers = sample_answers(model, [pair.question_ids for pair in pairs], [1], Sampling(16, temperature=0.0))
+    answers = sample_answers(
+        model, [pair.question_ids for pair in pairs], [1], Sampling(32, temperature=temperature), static_cache=static
+    )
     return [answer.tolist() for answer in answers]

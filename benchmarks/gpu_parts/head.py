@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
 from gpu_parts.clock import extra_memory, in_turns
 from result_file import Bar
 
 from rewardplane.modeling.logprobs import chunk_bytes_on, token_logprobs
 
-Rows = list[dict[str, object]]
+Records = Iterator[dict[str, object] | Bar]
+TILES = ((2048, 128256), (4096, 4096), (8192, 8192), (16384, 2048))
+"""Rows and columns of the logits that the kernel reads while they lie in the L2 cache, or do not."""
 
 
 @torch.inference_mode()
-def log_probs(tokens: int, vocabulary: int, hidden: int, device: str) -> tuple[Rows, list[Bar]]:
+def log_probs(tokens: int, vocabulary: int, hidden: int, device: str) -> Records:
+    """Each way on its own first, in case a later one fails."""
     states = torch.randn(tokens, hidden, device=device, dtype=torch.bfloat16)
     unembedding = torch.randn(vocabulary, hidden, device=device, dtype=torch.bfloat16) / hidden**0.5
     ids = torch.randint(0, vocabulary, (tokens,), device=device)
     rows_at_once = max(1, chunk_bytes_on(device) // (4 * vocabulary))
 
-    def ours() -> torch.Tensor:
-        return token_logprobs(states, unembedding, ids)
-
     def product() -> None:
         for start in range(0, tokens, rows_at_once):
             states[start : start + rows_at_once] @ unembedding.T
 
-    took = in_turns({"log-probs": ours, "matrix product": product}, device, rounds=3)
-    memory = extra_memory(ours, device)
-    rows: Rows = [
-        {"case": f"{kind}, V = {vocabulary}, {tokens} tokens", "seconds": wall} for kind, wall in took.items()
-    ]
-    rows[0]["extra_bytes"] = memory
-    ratio = took["log-probs"] / took["matrix product"]
-    return rows, [
-        Bar("log-probs: extra memory, GB", memory / 1e9, "at most 1"),
-        Bar("log-probs: time / matrix product alone", ratio, "at most 1.1"),
-    ]
+    def chunked() -> torch.Tensor:
+        return token_logprobs(states, unembedding, ids)
+
+    yield from _measure("chunked", chunked, product, device)
+    if device != "cuda":
+        return
+    from rewardplane.modeling.logprob_kernel import TILE_COLUMNS, TILE_ROWS, read_once
+
+    default = (TILE_ROWS, TILE_COLUMNS)
+    for tile in (default, *(tile for tile in TILES if tile != default)):
+
+        def once(tile: tuple[int, int] = tile) -> torch.Tensor:
+            log_z, chosen = read_once(states, unembedding, ids, tile=tile)
+            return chosen - log_z
+
+        name = "read-once" if tile == default else f"read-once, tiles of {tile[0]} x {tile[1]}"
+        yield from _measure(name, once, product, device, is_default=tile == default)
+
+
+def _measure(
+    name: str, run: Callable[[], object], product: Callable[[], object], device: str, *, is_default: bool = True
+) -> Records:
+    took = in_turns({"head": run, "matrix product": product}, device, rounds=3)
+    memory, ratio = extra_memory(run, device), took["head"] / took["matrix product"]
+    yield {
+        "case": f"log-probs, {name}", "seconds": took["head"], "product_seconds": took["matrix product"],
+        "extra_bytes": memory,
+    }  # fmt: skip
+    if is_default:
+        yield Bar(f"log-probs, {name}: extra memory, GB", memory / 1e9, "at most 1")
+        yield Bar(f"log-probs, {name}: time / matrix product alone", ratio, "at most 1.1")

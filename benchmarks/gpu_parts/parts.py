@@ -1,14 +1,36 @@
-"""What is measured, at the sizes of a GPU or at those of a try on a CPU."""
+"""What is measured, at the sizes of a GPU or at those of a try on a CPU. Each part runs in a process of its own."""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
-from gpu_parts.ceilings import Ceilings
+from gpu_parts.ceilings import Ceilings, measure
+from gpu_parts.report import NO_DEVICE
 from result_file import Bar
 
-Rows = list[dict[str, object]]
-NAMES = ("correctness", "scoring", "sharing", "precision", "head", "sampling", "served", "ppo")
+Records = Iterator[dict[str, object] | Bar]
+
+
+def run_part(name: str, device: str, tiny: bool, flops_per_s: float, bytes_per_s: float) -> None:
+    """Prints a JSON object for each row and each bar, as soon as it is known."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        sys.exit(NO_DEVICE)
+    with tempfile.TemporaryDirectory() as directory:
+        parts = Parts(device, tiny, Ceilings(flops_per_s, bytes_per_s), Path(directory))
+        part: Callable[[], Records] = getattr(parts, name)
+        for record in part():
+            content = {"bar": asdict(record)} if isinstance(record, Bar) else record
+            sys.stdout.write(json.dumps(content) + "\n")
+            sys.stdout.flush()
+    os._exit(0)  # threads of what was measured may live on
 
 
 # Each part imports what it needs: one whose packages are missing leaves the others alone.
@@ -18,60 +40,59 @@ class Parts:
     """One method a part."""
 
     def __init__(self, device: str, tiny: bool, ceilings: Ceilings, directory: Path) -> None:
-        self.device, self.tiny, self.ceilings, self.directory = device, tiny, ceilings, directory
+        self.device, self.tiny, self.limits, self.directory = device, tiny, ceilings, directory
         self.row_tokens = 1024 if tiny else 32768
 
-    def correctness(self) -> tuple[Rows, list[Bar]]:
+    def ceilings(self) -> Records:
+        yield measure(self.device)
+
+    def correctness(self) -> Records:
         from gpu_parts.correctness import check
 
-        return check(self.device)
+        yield from check(self.device)
 
-    def scoring(self) -> tuple[Rows, list[Bar]]:
+    def scoring(self) -> Records:
         from gpu_parts.scoring import throughput
 
-        return throughput(["tiny"] if self.tiny else ["135M", "1B", "7B"], self.row_tokens, self.device, self.ceilings)
+        yield from throughput(
+            ["tiny"] if self.tiny else ["1B", "7B", "135M"], self.row_tokens, self.device, self.limits
+        )
 
-    def sharing(self) -> tuple[Rows, list[Bar]]:
+    def sharing(self) -> Records:
         from gpu_parts.scoring import sharing
 
         if self.tiny:
-            return sharing("tiny", 4, self.device, (128, 16))
-        return sharing("1B", 32, self.device)
+            yield from sharing("tiny", 4, self.device, (128, 16))
+        else:
+            yield from sharing("1B", 32, self.device)
 
-    def precision(self) -> tuple[Rows, list[Bar]]:
+    def precision(self) -> Records:
         from gpu_parts.scoring import precision
 
-        return precision("tiny" if self.tiny else "1B", 4 if self.tiny else 64, self.device)
+        yield from precision("tiny" if self.tiny else "1B", 4 if self.tiny else 64, self.device)
 
-    def head(self) -> tuple[Rows, list[Bar]]:
+    def head(self) -> Records:
         from gpu_parts.head import log_probs
 
-        return log_probs(*((256, 512, 64) if self.tiny else (65536, 128256, 2048)), self.device)
+        yield from log_probs(*((256, 512, 64) if self.tiny else (65536, 128256, 2048)), self.device)
 
-    def sampling(self) -> tuple[Rows, list[Bar]]:
+    def sampling(self) -> Records:
         from gpu_parts.sampling import sampling
 
         if self.tiny:
-            return sampling("tiny", [1, 4], 8, self.device, self.ceilings)
-        return sampling("1B", [1, 32, 256], 128, self.device, self.ceilings)
+            yield from sampling("tiny", [4, 1], 8, self.device, self.limits)
+        else:
+            yield from sampling("1B", [256, 32, 1], 128, self.device, self.limits)
 
-    def served(self) -> tuple[Rows, list[Bar]]:
-        from gpu_parts.checkpoints import save_models
+    def served(self) -> Records:
         from gpu_parts.served import over_grpc
-        from gpu_parts.shapes import SHAPES
 
-        name = "tiny" if self.tiny else "1B"
-        save_models(self.directory / name, name, ("reward",))
-        return over_grpc(
-            self.directory / name / "reward",
-            SHAPES[name].vocabulary,
-            self.row_tokens,
-            2 if self.tiny else 16,
-            self.device,
+        yield from over_grpc(
+            self.directory, "tiny" if self.tiny else "1B", self.row_tokens, 2 if self.tiny else 16, self.device
         )
 
-    def ppo(self) -> tuple[Rows, list[Bar]]:
+    def ppo(self) -> Records:
         from gpu_parts.ppo import updates
 
         name, questions, tokens = ("tiny", 8, 8) if self.tiny else ("1B", 128, 128)
-        return updates(name, questions, tokens, self.device, self.directory / name)
+        yield from updates(name, questions, tokens, self.device, self.directory)

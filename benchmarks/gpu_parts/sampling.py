@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,42 +11,65 @@ from gpu_parts.ceilings import Ceilings
 from gpu_parts.clock import seconds
 from gpu_parts.shapes import SHAPES, Shape, random_model
 from result_file import Bar
+from transformers import GenerationConfig
 
 from rewardplane.modeling.sampling import Sampling, sample_answers
 
-Rows = list[dict[str, object]]
+Records = Iterator[dict[str, object] | Bar]
 QUESTION_TOKENS = 128
+Sample = Callable[[Any, list[np.ndarray], int], object]
 
 
-def sampling(
-    name: str, batches: Sequence[int], answer_tokens: int, device: str, ceilings: Ceilings
-) -> tuple[Rows, list[Bar]]:
-    """No stop token, so that every answer has all its tokens."""
+def sampling(name: str, batches: Sequence[int], answer_tokens: int, device: str, ceilings: Ceilings) -> Records:
+    """No stop token, so that every answer has all its tokens. Paged batching last: it changes the model's attention."""
     shape = SHAPES[name]
     model = random_model(shape, causal=True, device=device, dtype=torch.bfloat16)
-    rows: Rows = []
-    bars: list[Bar] = []
     for batch in batches:
-        took = seconds(lambda batch=batch: _sample(model, shape, batch, answer_tokens), device, rounds=3, warm_up=1)
-        floor = _floor_s(model, shape, batch, answer_tokens, ceilings)
-        rows.append({
-            "case": f"sampling, {name}, batch {batch}", "tokens_per_s": batch * answer_tokens / took,
-            "share_of_bandwidth_bound": floor / took,
-        })  # fmt: skip
-        if batch == 256:
-            bars.append(Bar(f"sampling, {name}, batch 256: bandwidth bound / time", floor / took, "at least 0.5"))
-    return rows, bars
+        for engine, sample in (("static", _static), ("model", _growing)):
+            yield from _measure(engine, sample, model, shape, batch, answer_tokens, device, ceilings)
+    if device != "cuda":
+        return  # its cache takes most of a CPU's memory
+    model.set_attn_implementation("sdpa")
+    for batch in batches:
+        yield from _measure("paged", _paged, model, shape, batch, answer_tokens, device, ceilings)
 
 
-def _sample(model: Any, shape: Shape, batch: int, answer_tokens: int) -> object:
+def _measure(
+    engine: str, sample: Sample, model: Any, shape: Shape, batch: int, answer_tokens: int, device: str, limits: Ceilings
+) -> Records:
+    """Of all tokens, and of those after the first: how long they take beyond what one token takes."""
     rng = np.random.default_rng(0)
     questions = [rng.integers(2, shape.vocabulary, QUESTION_TOKENS).astype(np.int32) for _ in range(batch)]
-    return sample_answers(model, questions, [], Sampling(answer_tokens))
+    all_s, first_s = (
+        seconds(lambda tokens=tokens: sample(model, questions, tokens), device, rounds=2, warm_up=1)
+        for tokens in (answer_tokens, 1)
+    )
+    share = _floor_s(model, shape, batch, answer_tokens, limits) / max(all_s - first_s, 1e-9)
+    yield {
+        "case": f"sampling, {shape.name}, batch {batch}, {engine}", "tokens_per_s": batch * answer_tokens / all_s,
+        "ms_a_step": 1e3 * (all_s - first_s) / (answer_tokens - 1), "share_of_bandwidth_bound": share,
+    }  # fmt: skip
+    if batch == 256 and engine != "paged":
+        yield Bar(f"sampling, {shape.name}, batch 256, {engine}: bandwidth bound / time", share, "at least 0.5")
 
 
-def _floor_s(model: Any, shape: Shape, batch: int, answer_tokens: int, ceilings: Ceilings) -> float:
-    """Each step reads all weights once and the keys and values of all tokens so far."""
+def _growing(model: Any, questions: list[np.ndarray], tokens: int) -> object:
+    return sample_answers(model, questions, [], Sampling(tokens))
+
+
+def _static(model: Any, questions: list[np.ndarray], tokens: int) -> object:
+    return sample_answers(model, questions, [], Sampling(tokens), static_cache=True)
+
+
+def _paged(model: Any, questions: list[np.ndarray], tokens: int) -> object:
+    """transformers' continuous batching, whose draws are its own: it takes no seed for an answer."""
+    wanted = GenerationConfig(max_new_tokens=tokens, do_sample=True, eos_token_id=-1, pad_token_id=0)
+    return model.generate_batch([question.tolist() for question in questions], generation_config=wanted)
+
+
+def _floor_s(model: Any, shape: Shape, batch: int, answer_tokens: int, limits: Ceilings) -> float:
+    """Each step after the first token reads all weights once, and the keys and values of all tokens so far."""
     weights = 2.0 * sum(parameter.numel() for parameter in model.parameters())
     a_token = 2.0 * 2 * shape.layers * shape.kv_heads * (shape.hidden // shape.heads)
-    cached = sum(batch * (QUESTION_TOKENS + step) * a_token for step in range(answer_tokens))
-    return (answer_tokens * weights + cached) / ceilings.bytes_per_s
+    cached = sum(batch * (QUESTION_TOKENS + step) * a_token for step in range(1, answer_tokens))
+    return ((answer_tokens - 1) * weights + cached) / limits.bytes_per_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -18,14 +18,15 @@ from rewardplane.modeling.models import packed_scores
 from rewardplane.modeling.packing import pack
 from rewardplane.wire import TokenPair
 
-Rows = list[dict[str, object]]
+Records = Iterator[dict[str, object] | Bar]
 PADDED_BATCH = 32
 
 
-def throughput(names: Sequence[str], row_tokens: int, device: str, ceilings: Ceilings) -> tuple[Rows, list[Bar]]:
-    """One packed row of mixed pairs: packing, upload, forward and reading of the scores."""
-    rows: Rows = []
-    bars: list[Bar] = []
+def throughput(names: Sequence[str], row_tokens: int, device: str, ceilings: Ceilings) -> Records:
+    """One packed row of mixed pairs: packing, upload, forward and reading of the scores.
+
+    Model FLOPs are those of every layer over every token, though the last one computes what is read alone.
+    """
     for name in names:
         shape = SHAPES[name]
         model = random_model(shape, causal=False, device=device, dtype=torch.bfloat16)
@@ -33,14 +34,13 @@ def throughput(names: Sequence[str], row_tokens: int, device: str, ceilings: Cei
         packed = pack(pairs)
         took = seconds(lambda model=model, pairs=pairs: score(model, pairs, device), device)
         share = shape.forward_flops(spans(packed)) / took / ceilings.flops_per_s
-        rows.append({
+        yield {
             "case": f"scoring, {name}", "tokens": packed.num_tokens, "tokens_per_s": packed.num_tokens / took,
             "share_of_matrix_rate": share,
-        })  # fmt: skip
+        }  # fmt: skip
         if name in ("1B", "7B"):
-            bars.append(Bar(f"scoring, {name}: model FLOPs / measured bf16 rate", share, "at least 0.6"))
+            yield Bar(f"scoring, {name}: model FLOPs / measured bf16 rate", share, "at least 0.6")
         del model
-    return rows, bars
 
 
 @torch.inference_mode()
@@ -49,7 +49,7 @@ def score(model: Any, pairs: list[TokenPair], device: str) -> np.ndarray:
     return scores
 
 
-def sharing(name: str, questions: int, device: str, lengths: tuple[int, int] = (1024, 128)) -> tuple[Rows, list[Bar]]:
+def sharing(name: str, questions: int, device: str, lengths: tuple[int, int] = (1024, 128)) -> Records:
     """K = 9 answers to a question, against a padded batch of transformers in the order of arrival."""
     shape = SHAPES[name]
     ours = random_model(shape, causal=False, device=device, dtype=torch.bfloat16)
@@ -65,13 +65,9 @@ def sharing(name: str, questions: int, device: str, lengths: tuple[int, int] = (
         device,
         rounds=3,
     )
-    rows: Rows = [
-        {"case": f"K = 9, {name}, {kind}", "pairs_per_s": len(pairs) / wall, "tokens": lengths[0] + lengths[1]}
-        for kind, wall in took.items()
-    ]
-    return rows, [
-        Bar("K = 9: pairs/s, shared / padded in arrival order", took["padded"] / took["shared"], "at least 4")
-    ]
+    for kind, wall in took.items():
+        yield {"case": f"K = 9, {name}, {kind}", "pairs_per_s": len(pairs) / wall, "tokens": lengths[0] + lengths[1]}
+    yield Bar("K = 9: pairs/s, shared / padded in arrival order", took["padded"] / took["shared"], "at least 4")
 
 
 @torch.inference_mode()
@@ -108,7 +104,7 @@ def _padded_batch(model: Any, pairs: list[TokenPair], device: str) -> torch.Tens
     return scores
 
 
-def precision(name: str, questions: int, device: str) -> tuple[Rows, list[Bar]]:
+def precision(name: str, questions: int, device: str) -> Records:
     """How far bf16 moves scores, and the order of K = 9 answers."""
     shape = SHAPES[name]
     drawn = random_model(shape, causal=False, device=device, dtype=torch.float32)
@@ -119,11 +115,9 @@ def precision(name: str, questions: int, device: str) -> tuple[Rows, list[Bar]]:
     agreement = float(np.mean([
         _kendall(a, b) for a, b in zip(exact.reshape(-1, 9), rounded.reshape(-1, 9), strict=True)
     ]))  # fmt: skip
-    rows: Rows = [{"case": f"bf16 against float32, {name}", "mean_error_in_sd": moved, "kendall_tau": agreement}]
-    return rows, [
-        Bar("bf16: mean error of a score, standard deviations", moved, "at most 0.02"),
-        Bar("bf16: Kendall's tau of 9 answers to float32's", agreement, "at least 0.98"),
-    ]
+    yield {"case": f"bf16 against float32, {name}", "mean_error_in_sd": moved, "kendall_tau": agreement}
+    yield Bar("bf16: mean error of a score, standard deviations", moved, "at most 0.02")
+    yield Bar("bf16: Kendall's tau of 9 answers to float32's", agreement, "at least 0.98")
 
 
 def _kendall(a: np.ndarray, b: np.ndarray) -> float:

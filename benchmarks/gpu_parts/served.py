@@ -1,20 +1,25 @@
-"""A server's answers over gRPC against the bare packed forward of the same pairs, and its judges for PPO.
+"""A server's answers over gRPC against the bare packed forward of the same pairs, and the judges of PPO.
 
-Engine and servicers are those of `rewardplane serve`, in this process and without what a fleet needs around them
-(health, reflection, KServe v2), so that neither grpcio-health-checking nor tritonclient must be there.
+Engine and servicers are those of `rewardplane serve`, in a process of their own and without what a fleet needs around
+them (health, reflection, KServe v2), so that neither grpcio-health-checking nor tritonclient must be there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterator
+import multiprocessing
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import grpc
+import torch
+from gpu_parts.checkpoints import save_models
 from gpu_parts.clock import in_turns
 from gpu_parts.pairs import mixed
+from gpu_parts.shapes import SHAPES
 from prometheus_client import CollectorRegistry
 from result_file import Bar
 from rewardplane.services.common.config import ServerConfig
@@ -24,31 +29,55 @@ from rewardplane.services.common.loading import load_served
 from rewardplane.services.roles import ROLES, services_of
 
 from rewardplane.client import Client
+from rewardplane.wire import TokenPair
 
-Rows = list[dict[str, object]]
+Records = Iterator[dict[str, object] | Bar]
 LARGEST_MESSAGE = [("grpc.max_receive_message_length", 256 << 20)]
+FORKS = multiprocessing.get_context("fork")
+"""Torch is imported already; CUDA must not be in use yet."""
 
 
 @contextmanager
-def served(role: str, model: Path, device: str, row_tokens: int) -> Iterator[tuple[str, Engine]]:
-    """A server on a thread of its own; gives its address."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    config = ServerConfig(
+def served(models: Sequence[tuple[str, Path]], device: str, row_tokens: int) -> Iterator[list[str]]:
+    """A server for each role and checkpoint, in processes of their own; gives their addresses once all serve."""
+    assert not torch.cuda.is_initialized()
+    pipes, processes = [], []
+    for role, directory in models:
+        ours, theirs = FORKS.Pipe()
+        process = FORKS.Process(target=_serve, args=(role, directory, device, row_tokens, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        pipes.append(ours)
+        processes.append(process)
+    try:
+        yield [pipe.recv() for pipe in pipes]  # EOFError when the server has died
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join(20)
+
+
+def apart(call: Any, *arguments: object) -> None:
+    """In a process that ends, so that this one has not used CUDA yet."""
+    process = FORKS.Process(target=call, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{call.__name__} ended with {process.exitcode}")
+
+
+def config_of(device: str, row_tokens: int) -> ServerConfig:
+    return ServerConfig(
         device=device, dtype="bfloat16" if device == "cuda" else "float32",
         max_batch_tokens=row_tokens, max_queue_tokens=64 * row_tokens, max_request_pairs=4096,
     )  # fmt: skip
-    address, engine, server = asyncio.run_coroutine_threadsafe(_start(role, model, config), loop).result()
-    try:
-        yield address, engine
-    finally:
-        asyncio.run_coroutine_threadsafe(_stop(engine, server), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
 
 
-async def _start(role: str, model: Path, config: ServerConfig) -> tuple[str, Engine, grpc.aio.Server]:
+def _serve(role: str, model: Path, device: str, row_tokens: int, ready: Connection) -> None:
+    asyncio.run(_until_killed(role, model, config_of(device, row_tokens), ready))
+
+
+async def _until_killed(role: str, model: Path, config: ServerConfig, ready: Connection) -> None:
     registry = CollectorRegistry()
     engine = Engine(ROLES[role], config, role, registry, None)
     await engine.load(lambda: load_served(ROLES[role], model, config))
@@ -57,36 +86,33 @@ async def _start(role: str, model: Path, config: ServerConfig) -> tuple[str, Eng
         service.add(service.servicer(engine), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    return f"127.0.0.1:{port}", engine, server
+    ready.send(f"127.0.0.1:{port}")
+    await server.wait_for_termination()
 
 
-async def _stop(engine: Engine, server: grpc.aio.Server) -> None:
-    await server.stop(1.0)
-    await engine.stop()
-
-
-def over_grpc(model: Path, vocabulary: int, row_tokens: int, rows: int, device: str) -> tuple[Rows, list[Bar]]:
+def over_grpc(directory: Path, name: str, row_tokens: int, rows: int, device: str) -> Records:
     """`rows` rows' worth of pairs in one call of the client, which cuts it into requests."""
-    pairs = mixed(rows * row_tokens, vocabulary)
-    with served("reward", model, device, row_tokens) as (address, engine):
-        bare = engine.model
+    apart(save_models, directory, name, device, ("reward",))
+    pairs = mixed(rows * row_tokens, SHAPES[name].vocabulary)
+    with served([("reward", directory / "reward")], device, row_tokens) as (address,), Client(address) as client:
+        bare = load_served(ROLES["reward"], directory / "reward", config_of(device, row_tokens))
         batches = _by_tokens(pairs, row_tokens)
-        with Client(address, timeout_s=600.0) as client:
-            took = in_turns(
-                {
-                    "served": lambda: client.score(pairs),
-                    "bare": lambda: [bare.forward(batch) for batch in batches],
-                },
-                device,
-                rounds=3,
-            )
+        took = in_turns(
+            {
+                "served": lambda: client.score(pairs, timeout_s=600.0),
+                "bare": lambda: [bare.forward(batch) for batch in batches],
+            },
+            device,
+            rounds=3,
+        )
     tokens = sum(len(pair.question_ids) + len(pair.answer_ids) for pair in pairs)
-    found: Rows = [{"case": f"scores, {kind}", "tokens_per_s": tokens / wall} for kind, wall in took.items()]
-    return found, [Bar("served over gRPC / bare packed forward", took["bare"] / took["served"], "at least 0.95")]
+    for kind, wall in took.items():
+        yield {"case": f"scores, {name}, {kind}", "tokens_per_s": tokens / wall}
+    yield Bar("served over gRPC / bare packed forward", took["bare"] / took["served"], "at least 0.95")
 
 
-def _by_tokens(pairs: list, row_tokens: int) -> list[list]:
-    batches: list[list] = [[]]
+def _by_tokens(pairs: list[TokenPair], row_tokens: int) -> list[list[TokenPair]]:
+    batches: list[list[TokenPair]] = [[]]
     used = 0
     for pair in pairs:
         length = len(pair.question_ids) + len(pair.answer_ids)

@@ -63,7 +63,8 @@ def _attention(
         raise ValueError(f"a packed row has batch size 1, not {query.shape[0]}")
     if dropout:
         raise UnsupportedAttention("dropout must be off: log-probs of one text would differ from pass to pass")
-    if softcap is None and s_aux is None and runs_varlen(query.device, query.dtype, query.shape[-1]):
+    plain = softcap is None and s_aux is None
+    if plain and runs_varlen(query.device, query.dtype, query.shape[-1], sliding_window):
         return attend_varlen(query, key, value, packed_pairs.varlen, scaling, sliding_window), None
     key, value = copied_for_heads(query, key, value)
     attend = _Attend(scaling, softcap, s_aux, sliding_window)

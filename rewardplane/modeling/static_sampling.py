@@ -108,7 +108,17 @@ def static_cache(model: Any, length: int) -> StaticCache:
                 f"layer {number} of {type(model).__name__} keeps a {type(layer).__name__}, and a static cache is for "
                 "layers that attend to all positions: sample without one"
             )
+    cache.layers = [_Layer(length) for _ in cache.layers]
     return cache
+
+
+class _Layer(StaticLayer):  # type: ignore[no-untyped-call]
+    """Keys and values in the type that attention rounds them to: under autocast some come in float32, and some not."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *arguments: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        kind = key_states.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else value_states.dtype
+        return super().update(key_states.to(dtype), value_states.to(dtype), *arguments, **named)
 
 
 def _filled(cache: Any, layers: Sequence[Any], rows: int) -> Any:

@@ -21,8 +21,8 @@ from torch.nn.attention.varlen import varlen_attn
 from .forest import Segment
 from .upload import upload
 
-SHARED_HEADS: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
-"""What tells `varlen_attn` that heads share keys; where it knows no such word, keys are copied."""
+KNOWN = inspect.signature(varlen_attn).parameters
+"""They differ between versions of torch: windows came after `is_causal`, and shared heads after windows."""
 HALF = (torch.bfloat16, torch.float16)
 MAX_HEAD_WIDTH = 256
 """Of flash attention's kernels."""
@@ -52,9 +52,18 @@ def varlen_layout(segments: Sequence[Segment], device: torch.device) -> VarlenLa
     )
 
 
-def runs_varlen(device: torch.device, dtype: torch.dtype, head_width: int) -> bool:
+def runs_varlen(device: torch.device, dtype: torch.dtype, head_width: int, window: int | None) -> bool:
     """Whether flash attention has a kernel for it; else segments attend one by one."""
-    return device.type == "cuda" and dtype in HALF and head_width <= MAX_HEAD_WIDTH
+    fits = dtype in HALF and head_width <= MAX_HEAD_WIDTH and (window is None or "window_size" in KNOWN)
+    return device.type == "cuda" and fits
+
+
+def _options(window: int | None) -> dict[str, Any]:
+    """A query sees keys up to its own, and at most `window` of them; heads may share keys."""
+    shared = {"enable_gqa": True} if "enable_gqa" in KNOWN else {}
+    if "window_size" in KNOWN:
+        return shared | {"window_size": (-1 if window is None else window - 1, 0)}
+    return shared | {"is_causal": True}
 
 
 def attend_varlen(
@@ -66,8 +75,7 @@ def attend_varlen(
     window: int | None,  # positions that a query sees, its own included
 ) -> Tensor:  # [1, T, H, D]
     """Attention of every segment to its ancestors and, causally, to itself. Differentiable."""
-    options = SHARED_HEADS if key.shape[1] < query.shape[1] else {}
-    if not options:
+    if "enable_gqa" not in KNOWN:
         key, value = copied_for_heads(query, key, value)
     queries, keys, values = (x[0].transpose(0, 1) for x in (query, key, value))
     attended = varlen_attn(
@@ -79,8 +87,7 @@ def attend_varlen(
         layout.max_queries,
         layout.max_keys,
         scale=scaling,
-        window_size=(-1 if window is None else window - 1, 0),
-        **options,
+        **_options(window),
     )
     return cast(Tensor, attended)[None]
 
