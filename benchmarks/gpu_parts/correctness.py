@@ -38,17 +38,18 @@ def check(device: str) -> Records:
 
 def _gradients(pairs: list[TokenPair], device: str) -> Records:
     """Of the embedding, through every layer."""
-    expected, found = (
-        _gradient(pairs, where, dtype).double().cpu()
-        for where, dtype in (("cpu", torch.float32), (device, torch.bfloat16))
-    )
-    off = float((found - expected).norm() / expected.norm())
-    yield Bar("gradient of scores, bfloat16: error of its norm, share", off, "at most 0.05")
+    expected = _gradient(pairs, "cpu", torch.float32).double()
+    for name, dtype in (("bfloat16", torch.bfloat16), ("autocast", torch.float32)):
+        found = _gradient(pairs, device, dtype, autocast=name == "autocast").double().cpu()
+        off = float((found - expected).norm() / expected.norm())
+        yield Bar(f"gradient of scores, {name}: error of its norm, share", off, "at most 0.05")
 
 
-def _gradient(pairs: list[TokenPair], device: str, dtype: torch.dtype) -> torch.Tensor:
+def _gradient(pairs: list[TokenPair], device: str, dtype: torch.dtype, *, autocast: bool = False) -> torch.Tensor:
     model = _model(causal=False, device=device, dtype=dtype)
-    packed_scores(model, pack(pairs).to(device)).sum().backward()
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast):
+        scores = packed_scores(model, pack(pairs).to(device))
+    scores.sum().backward()
     gradient: torch.Tensor = model.get_input_embeddings().weight.grad
     return gradient
 

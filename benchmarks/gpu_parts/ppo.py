@@ -39,7 +39,7 @@ def _config(
     directory: Path, engine: str, questions: int, answer_tokens: int, device: str, row_tokens: int
 ) -> dict[str, object]:
     return {
-        "updates": UPDATES, "device": device, "precision": "auto", "gradient_checkpointing": False,
+        "updates": UPDATES, "device": device, "precision": "auto", "gradient_checkpointing": "auto",
         "policy": {"path": str(directory / "sft")}, "value": {"path": str(directory / "reward")},
         "data": {"prompts": str(directory / "prompts.jsonl")},
         "sampling": {

@@ -19,6 +19,7 @@ from transformers.masking_utils import sdpa_mask
 from .layout import Bundle, Layout
 from .packed_row import is_packed_row
 from .packing import PackedPairs
+from .rounded import rounded_dtype
 from .varlen import attend_varlen, copied_for_heads, runs_varlen
 
 NAME = "rewardplane"
@@ -64,7 +65,9 @@ def _attention(
     if dropout:
         raise UnsupportedAttention("dropout must be off: log-probs of one text would differ from pass to pass")
     plain = softcap is None and s_aux is None
-    if plain and runs_varlen(query.device, query.dtype, query.shape[-1], sliding_window):
+    dtype = rounded_dtype(query)
+    if plain and runs_varlen(query.device, dtype, query.shape[-1], sliding_window):
+        query, key, value = (x.to(dtype) for x in (query, key, value))
         return attend_varlen(query, key, value, packed_pairs.varlen, scaling, sliding_window), None
     key, value = copied_for_heads(query, key, value)
     attend = _Attend(scaling, softcap, s_aux, sliding_window)

@@ -41,6 +41,14 @@ def device_memory(device: torch.device) -> DeviceMemory:
     return DeviceMemory(used, peak, _host_memory())
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process may still take."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    memory = device_memory(device)
+    return memory.total - memory.used
+
+
 def _host_memory() -> int:
     lines = Path("/proc/meminfo").read_text().splitlines()
     total = next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:")) * KIBIBYTE

@@ -18,6 +18,8 @@ from torch import Tensor
 from transformers import StaticCache
 from transformers.cache_utils import StaticLayer
 
+from .rounded import rounded_dtype
+
 LOOK_EVERY = 16
 
 Choose = Callable[[Tensor, Tensor], Tensor]
@@ -116,8 +118,7 @@ class _Layer(StaticLayer):  # type: ignore[no-untyped-call]
     """Keys and values in the type that attention rounds them to: under autocast some come in float32, and some not."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *arguments: Any, **named: Any) -> tuple[Tensor, Tensor]:
-        kind = key_states.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else value_states.dtype
+        dtype = rounded_dtype(value_states)
         return super().update(key_states.to(dtype), value_states.to(dtype), *arguments, **named)
 
 

@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 
-def run(family: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def run(family: str, *, autocast: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Scores and the gradient of the embedding: bf16 in one call, and float32 on the same device segment by segment."""
     rng = np.random.default_rng(0)
     questions = [ids(rng, n) for n in (5, 40, 130)]
@@ -27,8 +27,9 @@ def run(family: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     found = []
     for dtype in (torch.bfloat16, torch.float32):
         packed = pack(pairs).to("cuda")
-        model = build(family, causal=False).to("cuda", dtype)
-        scores = packed_scores(model, packed)
+        model = build(family, causal=False).to("cuda", torch.float32 if autocast else dtype)
+        with torch.autocast("cuda", dtype=dtype, enabled=autocast and dtype == torch.bfloat16):
+            scores = packed_scores(model, packed)
         scores.sum().backward()
         assert ("varlen" in vars(packed)) == (dtype == torch.bfloat16)
         assert ("layout" in vars(packed)) == (dtype == torch.float32)
@@ -36,14 +37,15 @@ def run(family: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return found[0], found[2], found[1], found[3]
 
 
+@pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "gpt_neox", "gpt2"])
 def test_scores_and_gradients_are_those_of_float32_to_the_rounding_of_bf16(
-    family: str, monkeypatch: pytest.MonkeyPatch
+    family: str, autocast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
     varlen = attention.attend_varlen
     monkeypatch.setattr(attention, "attend_varlen", lambda *a: calls.append(1) or varlen(*a))
-    scores, expected, gradient, expected_gradient = run(family)
+    scores, expected, gradient, expected_gradient = run(family, autocast=autocast)
     assert calls  # bf16 went through the one call
     assert (scores - expected).abs().max() < 0.05 * expected.std()
     assert (gradient - expected_gradient).norm() < 0.05 * expected_gradient.norm()

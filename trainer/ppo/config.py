@@ -149,8 +149,9 @@ class PpoRunConfig(Section):
     precision: Precision = "float32"
     """Of forward and backward, in sampling, measuring and training: float32, bfloat16 (autocast over float32 weights,
     heads and log-probs in float32), or auto, which is what is faster on the device."""
-    gradient_checkpointing: bool = False
-    """Keeps one tensor a layer for the backward and computes the rest again: less memory, a third more computation."""
+    gradient_checkpointing: bool | Literal["auto"] = False
+    """Keeps one tensor a layer for the backward and computes the rest again: less memory, a third more computation.
+    "auto" does so where a step would not fit into the memory that is free on the device."""
     trusted_keys: Path | None = None
     """PEM file of Ed25519 public keys, one of which must have signed policy.path and value.path; unset takes unsigned
     checkpoints, too."""

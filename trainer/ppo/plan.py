@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewardplane.modeling.checkpoint import Manifest
+from rewardplane.modeling.device_memory import free_memory
 from rewardplane.modeling.encoding import PairEncoder
-from rewardplane.modeling.logprobs import chunk_bytes_on
 from rewardplane.modeling.models import Loaded, stop_token_ids
-from rewardplane.modeling.padded import final_linear
 
-from ..lora import adapt
-from ..models import check_model_directory, check_signed
+from ..models import check_model_directory, check_signed, choose_device
 from .config import PpoRunConfig
 from .inputs import Files, Inputs
 from .judge_plan import ask_judges
 from .keeper import Keeper
-
-WEIGHT_BYTES = 4
-GRADIENT_BYTES = 4
-MOMENTS_BYTES = 8
-"""Of a float32 parameter; gradient and moments of those that learn."""
+from .memory import (
+    MOMENTS_BYTES,
+    WEIGHT_BYTES,
+    Memory,
+    does_not_fit,
+    memory_of,
+    on_meta,
+    parameters_of,
+    value_on_meta,
+)
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,18 @@ def make_plan(config: PpoRunConfig) -> Plan:
     longest = max(len(q.ids) for q in (*inputs.questions.items, *inputs.held_out))
     longest_pair = longest + config.sampling.max_answer_tokens
     judges, problems = ask_judges(config, policy.encoder, longest_pair)
-    models = {"policy": policy.model} | ({} if config.ppo.advantage == "rloo" else {"value": _value_model(config)})
+    models = {"policy": policy.model} | ({} if config.ppo.advantage == "rloo" else {"value": value_on_meta(config)})
     sizes = {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()}
-    parameters = _parameters(config, models)
+    parameters = parameters_of(config, models)
     lines = [
         *((name, f"{type(models[name]).__name__}, {_count(size)} parameters") for name, size in sizes.items()),
         ("questions", f"{len(files.prompts)}, and {len(files.held_out)} held out; the longest has {longest} tokens"),
         *_update_lines(config, longest_pair),
-        *_memory_lines(config, policy.model, parameters, longest_pair),
+        *_memory_lines(config, memory_of(config, policy.model.config, parameters, longest_pair)),
         *judges,
         *_output_lines(config, sizes["policy"], parameters),
     ]
     return Plan(tuple(lines), tuple(problems))
-
-
-def _parameters(config: PpoRunConfig, models: dict[str, Any]) -> tuple[int, int]:
-    """How many parameters the run holds, and how many of them learn. Puts adapters into the models."""
-    adapt(models["policy"], config.policy.lora)
-    if "value" in models:
-        adapt(models["value"], config.value.lora, head=final_linear(models["value"]))
-    every = [parameter for model in models.values() for parameter in model.parameters()]
-    return sum(p.numel() for p in every), sum(p.numel() for p in every if p.requires_grad)
 
 
 def _update_lines(config: PpoRunConfig, longest_pair: int) -> Iterator[tuple[str, str]]:
@@ -87,24 +79,19 @@ def _update_lines(config: PpoRunConfig, longest_pair: int) -> Iterator[tuple[str
     yield "run", f"{config.updates} updates: {config.updates * answers:,} answers, {config.updates * tokens:,} tokens"
 
 
-def _memory_lines(
-    config: PpoRunConfig, model: Any, parameters: tuple[int, int], longest_pair: int
-) -> Iterator[tuple[str, str]]:
-    every, learning = parameters
-    shape = model.config
-    tokens = max(config.ppo.micro_batch_tokens, longest_pair * config.sampling.answers_per_question)
-    width = 16 * shape.hidden_size + 4 * (getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size)
-    logits = min(chunk_bytes_on(config.device), 4 * tokens * shape.vocab_size)
-    rows = min(config.sampling.batch_questions, config.sampling.questions_per_update)
-    heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
-    depth = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
-    cache = 8 * shape.num_hidden_layers * heads * depth * longest_pair * rows * config.sampling.answers_per_question
-    held = WEIGHT_BYTES * every + (GRADIENT_BYTES + MOMENTS_BYTES) * learning
+def _memory_lines(config: PpoRunConfig, memory: Memory) -> Iterator[tuple[str, str]]:
+    again = config.gradient_checkpointing is True
+    step = memory.step_again if again else memory.step
+    otherwise = f" ({_bytes(memory.step_again)} where layers are computed again)" if not again else ""
     yield (
         "memory",
-        f"{_bytes(held)} of weights, gradients and moments; at most {_bytes(cache)} of cache "
-        f"in sampling; about {_bytes(4 * tokens * width * shape.num_hidden_layers + 2 * logits)} in a step",
+        f"{_bytes(memory.held)} of weights, gradients and moments; at most {_bytes(memory.cache)} of cache "
+        f"in sampling; about {_bytes(step)} in a step{otherwise}",
     )
+    if config.gradient_checkpointing == "auto":
+        free = free_memory(choose_device(config.device))
+        again = does_not_fit(memory, free)
+        yield "layers", f"{'computed again' if again else 'kept'}, as {_bytes(free)} are free here"
 
 
 def _output_lines(config: PpoRunConfig, policy: int, parameters: tuple[int, int]) -> Iterator[tuple[str, str]]:
@@ -125,22 +112,10 @@ def _output_lines(config: PpoRunConfig, policy: int, parameters: tuple[int, int]
 
 def _policy_without_weights(path: Path) -> Loaded:
     check_model_directory("policy.path", path)
-    model = _on_meta(AutoModelForCausalLM, path)
+    model = on_meta(AutoModelForCausalLM, path)
     encoder = PairEncoder(AutoTokenizer.from_pretrained(path), stop_token_ids(path, model), model.config.vocab_size)
     manifest = Manifest(path.name, None, 0, encoder.fingerprint, {})
     return Loaded(model, encoder, manifest, int(model.config.max_position_embeddings))
-
-
-def _value_model(config: PpoRunConfig) -> Any:
-    if config.value.path is None:
-        return _on_meta(AutoModelForCausalLM, config.policy.path).base_model
-    check_model_directory("value.path", config.value.path)
-    return _on_meta(AutoModelForSequenceClassification, config.value.path)
-
-
-def _on_meta(auto: Any, path: Path) -> Any:
-    with torch.device("meta"):
-        return auto.from_config(AutoConfig.from_pretrained(path))
 
 
 def _count(number: int) -> str:

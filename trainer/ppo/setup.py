@@ -17,6 +17,7 @@ from ..sharding import Trained
 from .collect import Collector
 from .config import PpoRunConfig
 from .learner import Learner, PolicyLearner, ValueLearner
+from .memory import computes_again
 from .value import ValueModel
 
 
@@ -24,24 +25,25 @@ def make_learner(config: PpoRunConfig, processes: Processes = ALONE) -> tuple[Lo
     """Loads the policy and the value model. Raises ConfigError when they have different tokenizers, or
     are not signed as they must be."""
     check_signed(config.trusted_keys, policy_path=config.policy.path, value_path=config.value.path)
+    again = computes_again(config, processes)
     policy = load_causal_model(config.policy.path, torch.float32, str(processes.loading_device(config.device)))
     adapt(policy.model, config.policy.lora, seed=config.seed)
-    trained = _trained(policy.model, config, processes)
+    trained = _trained(policy.model, again, processes)
     optimizer = Optimizer([trained], config.policy_optimizer, config.updates)
     return policy, Learner(
         policy=PolicyLearner(trained, optimizer, config.precision, config.sampling.temperature),
-        value=_value_learner(config, policy, processes),
+        value=_value_learner(config, policy, again, processes),
     )
 
 
-def _trained(model: torch.nn.Module, config: PpoRunConfig, processes: Processes) -> Trained:
+def _trained(model: torch.nn.Module, again: bool, processes: Processes) -> Trained:
     model.eval()  # with dropout, log-probs of one answer differ from pass to pass, and no ratio is 1
-    if config.gradient_checkpointing:
+    if again:
         recompute_layers(model)
     return Trained(model, processes)
 
 
-def _value_learner(config: PpoRunConfig, policy: Loaded, processes: Processes) -> ValueLearner | None:
+def _value_learner(config: PpoRunConfig, policy: Loaded, again: bool, processes: Processes) -> ValueLearner | None:
     if config.value_optimizer is None:  # the configuration makes sure that there is one with GAE, and none without
         return None
     device = str(processes.loading_device(config.device))
@@ -56,7 +58,7 @@ def _value_learner(config: PpoRunConfig, policy: Loaded, processes: Processes) -
         generator = torch.Generator().manual_seed(config.seed)
         value = ValueModel.from_sft_model(config.policy.path, device, generator)
     adapt(value.backbone, config.value.lora, seed=config.seed)
-    trained = _trained(value, config, processes)
+    trained = _trained(value, again, processes)
     optimizer = Optimizer([trained], config.value_optimizer, config.updates)
     return ValueLearner(trained, optimizer, config.precision)
 

@@ -73,6 +73,14 @@ def test_only_what_learns_has_gradients_and_moments(plan: Plan) -> None:
     assert lines["states"].startswith(f"{(4 * held + 8 * (adapters + 32)) / 2**20:.1f} MiB")
 
 
+def test_plan_says_what_auto_chooses(plan: Plan) -> None:
+    assert "layers" not in plan({})[1]
+    assert plan({"gradient_checkpointing": "auto"})[1]["layers"].startswith("kept, as ")
+    # 4 bytes of 16 * 32 + 4 * 64 numbers, 2 layers, for 10^9 tokens: 5.6 TiB
+    much = {"gradient_checkpointing": "auto", "ppo.micro_batch_tokens": 10**9}
+    assert plan(much)[1]["layers"].startswith("computed again, as ")
+
+
 def test_plan_leaves_nothing_behind(plan: Plan, tmp_path: Path) -> None:
     assert plan({})[0] == 0
     assert not (tmp_path / "run").exists()

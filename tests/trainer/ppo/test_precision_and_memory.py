@@ -11,16 +11,18 @@ from conftest import Configure
 from ppo_gradients import one_step, ragged_pairs, training_batch
 from ppo_runs import NOWHERE, Models, digests, figures, read_config, settings
 from rewardplane.trainer.ppo.config import PpoConfig
+from rewardplane.trainer.ppo.memory import Memory, does_not_fit
 from rewardplane.trainer.ppo.setup import make_learner
 from rewardplane.trainer.ppo.state import newest_state
 from rewardplane.trainer.ppo.train import run_ppo
-from rewardplane.trainer.recompute import recompute_layers
+from rewardplane.trainer.recompute import _Recomputed, recompute_layers
 from safetensors.torch import load_file
 from tiny_encoders import save_encoder
 from tiny_models import make_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from rewardplane.modeling.layers import layers_of
 from rewardplane.modeling.models import load_reward_model, packed_logprobs, pair_scores, prepare
 from rewardplane.modeling.packing import pack
 from rewardplane.wire import TextPair
@@ -82,6 +84,23 @@ def test_a_ppo_step_has_the_same_bits_when_layers_are_computed_again(tmp_path: P
         steps.append(one_step(learner, batch, (tuple(range(4)), tuple(range(4, 12))), PpoConfig(epochs=1)))
     for ours, expected in ((steps[1].policy, steps[0].policy), (steps[1].value, steps[0].value)):
         assert all(torch.equal(ours[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(("tokens", "again"), [(64, False), (10**9, True)])
+def test_auto_computes_layers_again_where_a_step_would_not_fit(
+    tmp_path: Path, models: Models, tokens: int, again: bool
+) -> None:
+    chosen = {"gradient_checkpointing": "auto", "ppo.micro_batch_tokens": tokens}
+    policy, learner = make_learner(read_config(tmp_path, settings(tmp_path, models, NOWHERE, chosen)))
+    for model in (policy.model, learner.value.trained.model):
+        assert all(isinstance(layer.forward, _Recomputed) == again for layer in layers_of(model))
+
+
+def test_what_each_of_two_processes_holds_is_half() -> None:
+    memory = Memory(held=100.0, cache=0.0, step=80.0, step_again=10.0)
+    assert does_not_fit(memory, free=199.0)  # nine tenths are 179.1 of the 180
+    assert not does_not_fit(memory, free=201.0)
+    assert not does_not_fit(memory, free=145.0, processes=2)  # 130.5 of 50 + 80
 
 
 def test_in_bfloat16_the_first_ratio_is_1_and_weights_stay_float32(tmp_path: Path, configure: Configure) -> None:
