@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,12 +20,24 @@ from .side_by_side import side_by_side
 from .value import packed_values
 
 
+@dataclass(frozen=True)
+class FirstForward:
+    """The first step's forward passes, which the measuring pass has computed already, with their graphs.
+
+    None where the step computes them itself: a first minibatch of several micro-batches would keep all their graphs,
+    a GPU the policy's beside the value model's, and several processes gather their weights for each pass.
+    """
+
+    logprobs: Tensor | None = None  # [sum A]
+    values: Tensor | None = None  # [sum A]
+
+
 def measure(
     learner: Learner,
     pairs: Sequence[TokenPair],
     stop_token_ids: Sequence[int],
     minibatches: Sequence[Minibatch],
-) -> Rollout:
+) -> tuple[Rollout, FirstForward]:
     """Runs the rows that the first epoch will run, cut the same way, so that its first ratio is exactly 1.
 
     Log-probs come from this pass and not from the sampler: its kernels round differently.
@@ -32,19 +45,22 @@ def measure(
     device = learner.policy.trained.device
     mask = answer_mask_of(pairs, device)
     value = learner.value
+    keep = device.type == "cpu" and learner.processes.count == 1 and len(minibatches[0]) == 1
 
-    def of_value() -> Tensor:
+    def of_value() -> tuple[Tensor, Tensor | None]:
         if value is None:
-            return torch.zeros(mask.shape, device=device)
-        return _of_answers(
-            mask, minibatches, lambda packed: (value.run(packed_values, packed),), learner.processes
-        )[0]  # fmt: skip
+            return torch.zeros(mask.shape, device=device), None
+        (values,), first = _of_answers(
+            mask, minibatches, lambda packed: (value.run(packed_values, packed),), learner.processes, keep=keep
+        )
+        return values, first
 
-    (logprobs, entropies), values = side_by_side(
-        device, lambda: measure_policy(learner.policy, mask, minibatches), of_value, processes=learner.processes
+    ((logprobs, entropies), first_logprobs), (values, first_values) = side_by_side(
+        device, lambda: _of_policy(learner.policy, mask, minibatches, keep=keep), of_value, processes=learner.processes
     )
     ended = torch.tensor([int(pair.answer_ids[-1]) in stop_token_ids for pair in pairs], device=device)
-    return Rollout(tuple(pairs), ended, mask, logprobs, values, entropies)
+    rollout = Rollout(tuple(pairs), ended, mask, logprobs, values, entropies)
+    return rollout, FirstForward(first_logprobs, first_values)
 
 
 def measure_policy(
@@ -52,29 +68,44 @@ def measure_policy(
     answer_mask: Tensor,  # bool[B, A]
     minibatches: Sequence[Minibatch],
 ) -> tuple[Tensor, Tensor]:  # log-probs and entropies, float[B, A] each, zero on padding
-    logprobs, entropies = _of_answers(
-        answer_mask,
-        minibatches,
-        lambda packed: policy.run(packed_logprobs_and_entropies, packed, policy.temperature),
-        policy.trained.processes,
-    )
+    (logprobs, entropies), _ = _of_policy(policy, answer_mask, minibatches, keep=False)
     return logprobs, entropies
 
 
-@torch.no_grad()
+def _of_policy(
+    policy: PolicyLearner, mask: Tensor, minibatches: Sequence[Minibatch], *, keep: bool
+) -> tuple[list[Tensor], Tensor | None]:
+    return _of_answers(
+        mask,
+        minibatches,
+        lambda packed: policy.run(packed_logprobs_and_entropies, packed, policy.temperature),
+        policy.trained.processes,
+        keep=keep,
+    )
+
+
 def _of_answers(
     mask: Tensor,
     minibatches: Sequence[Minibatch],
     forward: Callable[[PackedPairs], tuple[Tensor, ...]],
     processes: Processes,
-) -> list[Tensor]:
-    """What `forward` gives for every answer token, [sum A] a tensor, as rows; of all processes."""
+    *,
+    keep: bool,
+) -> tuple[list[Tensor], Tensor | None]:
+    """What `forward` gives for every answer token, [sum A] a tensor, as rows; of all processes.
+
+    With `keep` also the first tensor of the first micro-batch, with its graph.
+    """
     results: list[Tensor] = []
-    for micro in (micro for minibatch in minibatches for micro in minibatch):
+    first: Tensor | None = None
+    for number, micro in enumerate(micro for minibatch in minibatches for micro in minibatch):
         rows = torch.tensor(micro.rows, device=mask.device)
-        flat = forward(micro.packed)
+        with torch.set_grad_enabled(keep and number == 0):
+            flat = forward(micro.packed)
+        if keep and number == 0:
+            first = flat[0]
         results = results or [x.new_zeros(mask.shape) for x in flat]
         for result, x in zip(results, flat, strict=True):
             if micro.weight:
-                result[rows] = pad_answers(x, mask[rows])
-    return [processes.add_up(result) for result in results]  # each row is zero in all but one of them
+                result[rows] = pad_answers(x.detach(), mask[rows])
+    return [processes.add_up(result) for result in results], first  # each row is zero in all but one of them

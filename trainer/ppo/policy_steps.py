@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from rewardplane.modeling.models import packed_logprobs
 from rewardplane.modeling.packing import pack
@@ -29,11 +30,12 @@ def policy_steps(
     pretraining: Iterator[Sequence[TokenPair]] | None,
     config: PpoConfig,
     update: int,
+    first: Tensor | None = None,  # [sum A]  log-probs of the first minibatch, with their graph, where they are known
 ) -> list[dict[str, float]]:
     """Takes one optimizer step for each minibatch and its pretraining texts; gives the figures of each."""
     return [
-        _step(learner, batch, minibatch, next(pretraining) if pretraining is not None else (), config, update)
-        for minibatch in steps
+        _step(learner, batch, minibatch, next(pretraining) if pretraining is not None else (), config, update, known)
+        for minibatch, known in zip(steps, [first, *[None] * (len(steps) - 1)], strict=True)
     ]
 
 
@@ -44,13 +46,14 @@ def _step(
     texts: Sequence[TokenPair],
     config: PpoConfig,
     update: int,
+    known: Tensor | None,
 ) -> dict[str, float]:
     """Gradients of both terms add up over the micro-batches; then one clip and one step."""
     parts = [batch.select(micro.rows) for micro in minibatch]
     processes = learner.trained.processes
     num_tokens = answer_tokens(minibatch, parts, processes)
     figures = [
-        _backward(learner, micro, part, config, num_tokens) for micro, part in zip(minibatch, parts, strict=True)
+        _backward(learner, micro, part, config, num_tokens, known) for micro, part in zip(minibatch, parts, strict=True)
     ]
     deviation = max(figure.pop(RATIO_DEVIATION) for figure in figures)
     sums = {name: sum(figure[name] for figure in figures) for name in figures[0]}
@@ -64,10 +67,16 @@ def _step(
 
 
 def _backward(
-    learner: PolicyLearner, micro: MicroBatch, part: TrainingBatch, config: PpoConfig, num_tokens: float
+    learner: PolicyLearner,
+    micro: MicroBatch,
+    part: TrainingBatch,
+    config: PpoConfig,
+    num_tokens: float,
+    known: Tensor | None,
 ) -> dict[str, float]:
     mask = part.answer_mask
-    logprobs = pad_answers(learner.run(packed_logprobs, micro.packed, learner.temperature), mask)
+    flat = learner.run(packed_logprobs, micro.packed, learner.temperature) if known is None else known
+    logprobs = pad_answers(flat, mask)
     loss = micro.weight * policy_loss(logprobs, part.old_logprobs, part.advantages, mask, config.clip_range, num_tokens)
     loss.backward()
     with torch.no_grad():

@@ -10,6 +10,7 @@ from rewardplane.wire import TokenPair
 
 from .config import PpoConfig
 from .learner import Learner
+from .measure import FirstForward
 from .microbatch import Minibatch
 from .policy_steps import RATIO_DEVIATION, policy_steps
 from .rollout import TrainingBatch
@@ -35,6 +36,7 @@ class UpdateStats:
 
 def ppo_epochs(
     learner: Learner,
+    first: FirstForward,
     batch: TrainingBatch,
     minibatches: Sequence[Minibatch],
     pretraining: Iterator[Sequence[TokenPair]] | None,
@@ -51,10 +53,12 @@ def ppo_epochs(
     value = learner.value
 
     def of_policy() -> list[dict[str, float]]:
-        return policy_steps(learner.policy, batch, steps, pretraining, config, update)
+        return policy_steps(learner.policy, batch, steps, pretraining, config, update, first.logprobs)
 
     def of_value() -> list[dict[str, float]]:
-        return [{} for _ in steps] if value is None else value_steps(value, batch, steps, config, update)
+        if value is None:
+            return [{} for _ in steps]
+        return value_steps(value, batch, steps, config, update, first.values)
 
     both = side_by_side(batch.answer_mask.device, of_policy, of_value, processes=learner.processes)
     return UpdateStats([policy_figures | value_figures for policy_figures, value_figures in zip(*both, strict=True)])

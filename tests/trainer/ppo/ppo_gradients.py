@@ -11,6 +11,7 @@ import torch
 from rewardplane.trainer.batches import Turn
 from rewardplane.trainer.ppo.config import PpoConfig
 from rewardplane.trainer.ppo.learner import Learner
+from rewardplane.trainer.ppo.measure import FirstForward
 from rewardplane.trainer.ppo.microbatch import Rows, packed_minibatch
 from rewardplane.trainer.ppo.rollout import TrainingBatch, answer_mask_of
 from rewardplane.trainer.ppo.update import ppo_epochs
@@ -73,7 +74,7 @@ def one_step(
     ]
     rng = np.random.default_rng(0)
     minibatch = packed_minibatch(batch.pairs, [Turn(rows) for rows in parts], learner.policy.model.device)
-    stats = ppo_epochs(learner, batch, (minibatch,), iter([texts]) if texts else None, config, 0, rng)
+    stats = ppo_epochs(learner, FirstForward(), batch, (minibatch,), iter([texts]) if texts else None, config, 0, rng)
     for hook in hooks:
         hook.remove()
     return Step(caught["policy"], caught["value"], stats.means())

@@ -17,7 +17,7 @@ from rewardplane.trainer.ppo.collect import Verdict
 from rewardplane.trainer.ppo.config import PpoConfig, ScoreConfig
 from rewardplane.trainer.ppo.figures import rollout_figures, value_figures
 from rewardplane.trainer.ppo.learner import Learner
-from rewardplane.trainer.ppo.measure import measure
+from rewardplane.trainer.ppo.measure import FirstForward, measure
 from rewardplane.trainer.ppo.microbatch import packed_minibatch
 from rewardplane.trainer.ppo.rollout import Rollout, ScoredRollout
 from rewardplane.trainer.ppo.scoring import ScoreScale, score_rollout, token_rewards
@@ -46,7 +46,7 @@ def ending_with(*last: int) -> tuple[TokenPair, ...]:
 
 
 def measured(learner: Learner, pairs: tuple[TokenPair, ...], stops: tuple[int, ...]) -> Rollout:
-    return measure(learner, pairs, stops, (packed_minibatch(pairs, [Turn(range(len(pairs)))], CPU),))
+    return measure(learner, pairs, stops, (packed_minibatch(pairs, [Turn(range(len(pairs)))], CPU),))[0]
 
 
 def test_stop_token_that_is_not_eos_ends_an_answer_and_carries_its_score(tmp_path: Path, models: Models) -> None:
@@ -145,11 +145,33 @@ def test_dropout_of_the_sft_model_is_off(tmp_path: Path, models: Models) -> None
     learner, stops = learner_of(tmp_path, models, overrides)
     pairs = ragged_pairs(8)
     minibatch = packed_minibatch(pairs, ROWS, CPU)
-    rollout = measure(learner, pairs, stops, (minibatch,))
+    rollout, _ = measure(learner, pairs, stops, (minibatch,))
     batch = replace(training_batch(pairs), old_logprobs=rollout.logprobs)
-    stats = ppo_epochs(learner, batch, (minibatch,), None, PpoConfig(epochs=1), 0, np.random.default_rng(0))
+    stats = ppo_epochs(
+        learner, FirstForward(), batch, (minibatch,), None, PpoConfig(epochs=1), 0, np.random.default_rng(0)
+    )
     assert stats.first_ratio_deviation == 0.0
     assert stats.means()["clip_ratio"] == 0.0
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_the_first_step_gives_the_same_bits_from_the_measured_forward(
+    tmp_path: Path, models: Models, micro_batches: int
+) -> None:
+    pairs = ragged_pairs(8)
+    size = len(pairs) // micro_batches
+    after = []
+    for reuse in (False, True):
+        learner, stops = learner_of(tmp_path, models, {})
+        parts = [Turn(range(start, start + size)) for start in range(0, len(pairs), size)]
+        minibatches = (packed_minibatch(pairs, parts, CPU),)
+        rollout, first = measure(learner, pairs, stops, minibatches)
+        assert (first.logprobs is not None) == (first.values is not None) == (micro_batches == 1)
+        batch = replace(training_batch(pairs), old_logprobs=rollout.logprobs, old_values=rollout.values)
+        first = first if reuse else FirstForward()
+        ppo_epochs(learner, first, batch, minibatches, None, PpoConfig(epochs=2), 0, np.random.default_rng(0))
+        after.append([p.detach() for part in (learner.policy, learner.value) for p in part.model.parameters()])
+    assert all(map(torch.equal, *after))
 
 
 def test_dropout_of_the_value_model_is_off(tmp_path: Path, models: Models) -> None:
