@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
+from .decoding_threads import decoding_threads
 from .static_sampling import Prefilled, grow
 
 Ids = NDArray[np.int32]
@@ -52,14 +53,19 @@ def sample_answers(
     uniforms = _uniforms(sampling, len(questions) * answers_per_question)
     stops = torch.tensor(list(stop_token_ids), dtype=torch.int64, device=device)
     state = _Batch.prefill(model, questions, answers_per_question, device)
-    if static_cache:
-        prefilled = Prefilled(state.cache.layers, state.attention_mask, state.positions, state.logits)
-        rows = grow(model, prefilled, uniforms, stops, lambda z, u: _choose(z, sampling.temperature, u))
-        return [_until_stop(row, stop_token_ids) for row in rows]
-    state.cache.batch_repeat_interleave(answers_per_question)
+    with decoding_threads(model, len(uniforms)):
+        if static_cache:
+            prefilled = Prefilled(state.cache.layers, state.attention_mask, state.positions, state.logits)
+            rows = grow(model, prefilled, uniforms, stops, lambda z, u: _choose(z, sampling.temperature, u))
+            return [_until_stop(row, stop_token_ids) for row in rows]
+        state.cache.batch_repeat_interleave(answers_per_question)
+        return _grown(model, state, uniforms, stops, sampling)
+
+
+def _grown(model: Any, state: _Batch, uniforms: NDArray[np.float32], stops: Tensor, sampling: Sampling) -> list[Ids]:
     answers: list[list[int]] = [[] for _ in range(len(uniforms))]
     for step in range(sampling.max_answer_tokens):
-        drawn = torch.from_numpy(uniforms[state.rows, step]).to(device)
+        drawn = torch.from_numpy(uniforms[state.rows, step]).to(stops.device)
         tokens = _choose(state.logits, sampling.temperature, drawn)
         for row, token in zip(state.rows, tokens.tolist(), strict=True):
             answers[row].append(token)
