@@ -90,7 +90,7 @@ class _Linear(torch.autograd.Function):
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, _laid_out(weight, x), bias, "none", [], "")
+    y: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, _laid_out(weight, x), bias, "none", [], "")
     return y
 
 
@@ -128,5 +128,5 @@ class _Packed:
 
 
 def _reorder(weight: Tensor) -> Tensor:
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PACKED_FOR_ROWS)
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight.default(weight.detach(), PACKED_FOR_ROWS)
     return packed
