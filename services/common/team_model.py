@@ -53,8 +53,11 @@ class Leader:
         number = next(self._numbers)
         try:
             own = self.call(Task("load", number, (directory,)), read)
-        except PartFailed as error:
-            raise BadCheckpoint(f"{directory} cannot be loaded by {error}") from error
+        except Exception as error:
+            self._gone.put(number)  # where it was loaded
+            if isinstance(error, PartFailed):
+                raise BadCheckpoint(f"{directory} cannot be loaded by {error}") from error
+            raise
         model = (TeamSampler if isinstance(own, Sampler) else TeamModel)(own, number, self)
         weakref.finalize(model, self._gone.put, number)
         return model
