@@ -95,7 +95,8 @@ def _choose(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
     """Draws by inverse CDF. float[B, V], float[B] in [0, 1) -> int64[B]."""
     if temperature == 0:
         return logits.argmax(-1)
-    cumulative = (logits.float() / temperature).softmax(-1).cumsum(-1)
+    scaled = logits.float() if temperature == 1.0 else logits.float() / temperature
+    cumulative = scaled.softmax(-1).cumsum(-1)
     # The first entry above the threshold: a token of probability 0 never is.
     threshold = uniforms[:, None] * cumulative[:, -1:]
     chosen = torch.searchsorted(cumulative, threshold, right=True)[:, 0]

@@ -17,8 +17,11 @@ from .swiglu import fuse_swiglu
 def use_fused_kernels(model: Any) -> None:  # a transformers decoder
     """Has the model's modules run the kernels where they can; parameters and names stay as they are.
 
-    Kernels run on CPU in float32 and bfloat16; elsewhere, and without numba, modules run as transformers wrote them.
+    Kernels run on CPU in float32 and bfloat16; elsewhere, and without numba, modules run as transformers wrote them,
+    except for norms on a GPU: torch has a kernel for them there.
     """
+    if model.device.type == "cuda":
+        fuse_norms(model)
     if model.device.type != "cpu" or importlib.util.find_spec("numba") is None:
         return
     fuse_norms(model)

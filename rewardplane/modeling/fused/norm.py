@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -24,9 +25,10 @@ def fuse_norms(model: nn.Module) -> None:
 @torch.no_grad()
 def _agrees(norm: Any) -> bool:
     """Some families add 1 to the weight, or leave it out: their own word on a few numbers tells."""
-    x = torch.linspace(-1.0, 2.0, 2 * len(norm.weight), dtype=norm.weight.dtype).view(2, -1)
+    weight: Tensor = norm.weight
+    x = torch.linspace(-1.0, 2.0, 2 * len(weight), dtype=weight.dtype, device=weight.device).view(2, -1)
     precise = x.double()
-    expected = norm.weight * precise * torch.rsqrt(precise.square().mean(-1, keepdim=True) + norm.variance_epsilon)
+    expected = weight * precise * torch.rsqrt(precise.square().mean(-1, keepdim=True) + norm.variance_epsilon)
     return torch.allclose(norm(x).double(), expected, rtol=0.02, atol=0.02)
 
 
@@ -34,6 +36,8 @@ def _agrees(norm: Any) -> bool:
 def _fused(norm: type[Any]) -> type[Any]:
     class FusedRMSNorm(norm):  # type: ignore[misc]
         def forward(self, hidden_states: Tensor) -> Tensor:
+            if hidden_states.is_cuda and hidden_states.dtype == self.weight.dtype:
+                return F.rms_norm(hidden_states, self.weight.shape, self.weight, self.variance_epsilon)
             if not runs_fused(hidden_states, self.weight):
                 result: Tensor = super().forward(hidden_states)
                 return result
