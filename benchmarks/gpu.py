@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=540.0, help="of all; parts that would begin later are left out"
     )
-    parser.add_argument("--part-seconds", type=float, default=200.0, help="of one part; it is ended then")
+    parser.add_argument("--part-seconds", type=float, default=240.0, help="of one part; it is ended then")
     parser.add_argument("--out", type=Path, help="where gpu.json and gpu.md go; default: benchmarks/results")
     parser.add_argument("--commit", help="what is measured, where there is no git")
     parser.add_argument("--only", help=argparse.SUPPRESS)  # the part that this process is

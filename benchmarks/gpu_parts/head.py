@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from gpu_parts.clock import extra_memory, in_turns
+from gpu_parts.clock import extra_memory, in_turns, seconds
 from result_file import Bar
 
 from rewardplane.modeling.logprobs import chunk_bytes_on, token_logprobs
@@ -58,3 +58,24 @@ def _measure(
     if is_default:
         yield Bar(f"log-probs, {name}: extra memory, GB", memory / 1e9, "at most 1")
         yield Bar(f"log-probs, {name}: time / matrix product alone", ratio, "at most 1.1")
+
+
+def trained(tokens: int, vocabulary: int, hidden: int, device: str) -> Records:
+    """Forward and backward in float32, as PPO under autocast has it, and what rounding products to tf32 would gain."""
+    states, unembedding = (
+        torch.randn(count, hidden, device=device).div_(hidden**0.25).requires_grad_() for count in (tokens, vocabulary)
+    )
+    ids = torch.randint(0, vocabulary, (tokens,), device=device)
+
+    def step() -> None:
+        token_logprobs(states, unembedding, ids).sum().backward()
+        states.grad = unembedding.grad = None
+
+    for precision in ("highest", "high"):
+        torch.set_float32_matmul_precision(precision)
+        name = "float32" if precision == "highest" else "tf32"
+        yield {
+            "case": f"head of {tokens} answer tokens, forward and backward, {name}",
+            "seconds": seconds(step, device, rounds=3, warm_up=1),
+        }
+    torch.set_float32_matmul_precision("highest")

@@ -72,9 +72,10 @@ class Parts:
         yield from precision("tiny" if self.tiny else "1B", 4 if self.tiny else 64, self.device)
 
     def head(self) -> Records:
-        from gpu_parts.head import log_probs
+        from gpu_parts.head import log_probs, trained
 
         yield from log_probs(*((256, 512, 64) if self.tiny else (65536, 128256, 2048)), self.device)
+        yield from trained(*((64, 512, 64) if self.tiny else (8192, 128256, 2048)), self.device)
 
     def sampling(self) -> Records:
         from gpu_parts.sampling import sampling
