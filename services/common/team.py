@@ -108,7 +108,7 @@ def _outcome(error: Exception | None) -> _Outcome:
 
 def is_lost(error: BaseException) -> bool:
     """Whether the error is one of talking to the others. (gloo's are plain RuntimeErrors that name its files.)"""
-    return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in ("gloo", "nccl"))
+    return isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo/" in str(error))
 
 
 @contextmanager
