@@ -105,6 +105,7 @@ def command(
     max_streams: Annotated[int, flag("Most calls at once on one connection.")] = 256,
     max_calls: Annotated[int, flag("Most calls at once.")] = 1000,
     handshake_seconds: Annotated[float, flag("How long a new connection may take to speak HTTP/2.")] = 20.0,
+    receive_seconds: Annotated[float, flag("How long the request of a call may take to arrive.")] = 30.0,
     max_deadline_seconds: Annotated[float, flag("The longest deadline of a call, and that of calls without.")] = 600.0,
     max_batch_tokens: Annotated[
         int | None, flag("Most tokens in one forward pass; default: 1024 on cpu, 32768 on cuda.")

@@ -73,6 +73,8 @@ class ServerConfig(BaseModel):
     """Calls at once on the whole server; `max_calls` times `max_request_bytes` bounds what requests may take."""
     handshake_seconds: PositiveFloat = 20.0
     """How long a connection may take until it speaks HTTP/2 (with TLS: until it is secured, too)."""
+    receive_seconds: PositiveFloat = 30.0
+    """How long the request of a call may take to arrive. Messages of a stream come when they like."""
     max_deadline_seconds: PositiveFloat = 600.0
     """The longest a call may wait and compute; one that asks for longer, or sets no deadline, gets this one."""
     max_batch_tokens: PositiveInt | None = None

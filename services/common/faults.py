@@ -34,6 +34,7 @@ REASONS = (
     "DRAINING",
     "QUEUE_FULL",
     "DEADLINE_PASSED",
+    "REQUEST_TOO_SLOW",
     "MALFORMED_REQUEST",
     "INVALID_PAIRS",
     "INVALID_QUESTIONS",
@@ -128,6 +129,13 @@ def quota_exceeded(tokens_per_s: float, retry_after_s: float) -> QuotaExceeded:
 
 def deadline_passed() -> DeadlineExceeded:
     return DeadlineExceeded("the deadline passed in the queue, before the forward pass", reason="DEADLINE_PASSED")
+
+
+def request_too_slow(limit_s: float) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"the request did not arrive within {limit_s:g} s of the call's beginning (--receive-seconds)",
+        reason="REQUEST_TOO_SLOW",
+    )
 
 
 def non_finite(index: int, what: str) -> ServerFault:

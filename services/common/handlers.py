@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 import grpc
@@ -17,15 +18,21 @@ Around = Callable[[Any], AbstractAsyncContextManager[None]]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
+Before = Callable[[Any], None]
+
+
 class _Unreadable:
     """Stands for a request whose bytes are no message of its type: gRPC's own answer would be UNKNOWN."""
 
 
-def wrapped(handler: Any, around: Around) -> Any:
-    """The handler, whose calls happen inside `around`. Bytes that are no request raise InvalidRequest there."""
+def wrapped(handler: Any, around: Around, before_each: Before | None = None) -> Any:
+    """The handler, whose calls happen inside `around`. Bytes that are no request raise InvalidRequest there.
+
+    `before_each` takes the call's context before each message of a stream is handled; what it raises ends the call.
+    """
     make, behavior = _kind(handler)
     return make(
-        _inside(behavior, around),
+        _inside(behavior, around, before_each),
         request_deserializer=_tolerant(handler.request_deserializer),
         response_serializer=handler.response_serializer,
     )
@@ -53,31 +60,35 @@ def _tolerant(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], A
     return read
 
 
-def _readable(request: Any) -> Any:
+def _readable(request: Any, before_each: Callable[[], None] | None = None) -> Any:
     """A request, or the iterator of several. Raises InvalidRequest (MALFORMED_REQUEST)."""
     if isinstance(request, _Unreadable):
         raise faults.malformed_request()
-    return _each_readable(request) if isinstance(request, AsyncIterator) else request
+    return _each_readable(request, before_each) if isinstance(request, AsyncIterator) else request
 
 
-async def _each_readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _each_readable(requests: AsyncIterator[Any], before_each: Callable[[], None] | None) -> AsyncIterator[Any]:
     async for request in requests:
+        if before_each is not None:
+            before_each()
         yield _readable(request)
 
 
-def _inside(behavior: Callable[..., Any], around: Around) -> Callable[..., Any]:
+def _inside(behavior: Callable[..., Any], around: Around, before_each: Before | None) -> Callable[..., Any]:
     if inspect.isasyncgenfunction(behavior):
 
         async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
             async with around(context):
-                async for response in behavior(_readable(request), context):
+                async for response in behavior(
+                    _readable(request, before_each and partial(before_each, context)), context
+                ):
                     yield response
 
         return stream
 
     async def call(request: Any, context: Any) -> Any:
         async with around(context):
-            return await behavior(_readable(request), context)
+            return await behavior(_readable(request, before_each and partial(before_each, context)), context)
 
     return call
 

@@ -33,6 +33,7 @@ from .kserve import add_kserve
 from .loading import load_served, read_trusted
 from .model_control import ModelControl
 from .model_metrics import ModelMetrics
+from .receive import ReceiveInterceptor
 from .team_model import Leader
 from .tls import server_credentials
 
@@ -83,6 +84,7 @@ class Server:
     def _interceptors(self) -> list[Any]:
         """The first one is the outermost. Raises WrongSetting."""
         counting = CallInterceptor(self.role.name, self.registry)
+        receiving = ReceiveInterceptor(self.config.receive_seconds)
         metrics = DoorMetrics(self.registry)
         if self.config.access is None:
             if not (self.config.tls_client_ca or is_loopback(self.config.host)):
@@ -91,9 +93,9 @@ class Server:
                     "without --tls-client-ca",
                     self.config.host,
                 )
-            return [counting]
+            return [counting, receiving]
         doorman = Doorman(self.config.access, metrics)
-        return [counting, AccessInterceptor(doorman, lambda: self.engine.name)]
+        return [counting, receiving, AccessInterceptor(doorman, lambda: self.engine.name)]
 
     def _add_servicers(self) -> None:
         for service in services_of(self.role):

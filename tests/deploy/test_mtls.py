@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from manifests import DEPLOY, Object, named, of_kind, pod, pods, with_component
 from rewardplane.trainer.config import load_config
+from rewardplane.trainer.launcher.command import promote_app
 from rewardplane.trainer.ppo.config import PpoRunConfig
+from typer.main import get_command
 
 SERVERS = ("reward", "reference", "policy")
 FILES = {"tls.crt", "tls.key", "ca.crt"}  # what cert-manager writes into a Secret
@@ -75,6 +78,28 @@ def test_the_trainer_asks_its_judges_by_names_that_their_certificates_have(
         assert [str(path) for path in files] == [f"{mount}/{file}" for file in ("tls.crt", "tls.key", "ca.crt")]
         host = judge.target.removeprefix("dns:///").rpartition(":")[0]
         assert host in named(sealed, "Certificate", name)["spec"]["dnsNames"]
+
+
+def test_the_example_promotes_with_the_launchers_certificate(sealed: tuple[Object, ...]) -> None:
+    plain, example = (
+        yaml.safe_load((DEPLOY / "examples" / name).read_text())["spec"]["template"]["spec"]
+        for name in ("promote.yaml", "promote-mtls.yaml")
+    )
+    (volume,) = [volume for volume in example["volumes"] if volume not in plain["volumes"]]
+    assert volume["secret"]["secretName"] == named(sealed, "Certificate", "launcher")["spec"]["secretName"]
+    (container,) = example["containers"]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == volume["name"]]
+    given = get_command(promote_app).make_context("rewardplane promote", [*container["args"]]).params
+    files = [given["tls_cert"], given["tls_key"], given["tls_ca"]]
+    assert [str(path) for path in files] == [
+        f"{mount['mountPath']}/{file}" for file in ("tls.crt", "tls.key", "ca.crt")
+    ]
+    assert given["tls_server_name"] in named(sealed, "Certificate", "policy")["spec"]["dnsNames"]
+    # All else is as without TLS.
+    example["volumes"].remove(volume)
+    container["volumeMounts"].remove(mount)
+    container["args"] = [word for word in container["args"] if not word.startswith("--tls-")]
+    assert example == plain
 
 
 def test_the_access_file_of_the_documents_names_the_trainers_certificate(sealed: tuple[Object, ...]) -> None:

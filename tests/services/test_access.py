@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -236,6 +237,26 @@ def test_tokens_expire_and_are_revoked_without_a_restart(reward_dir, tmp_path):
         with pytest.raises(PermissionDenied):
             client.score([PAIR])
         assert server.metrics()["rewardplane_access_reload_failures_total", ()] >= 1
+
+
+def test_a_revoked_token_ends_the_stream_that_it_opened(policy_dir, tmp_path):
+    files = AccessFiles(tmp_path, team='capabilities = ["score"]')
+    metadata = files.metadata("team")
+    revoked = threading.Event()
+
+    def requests():
+        yield infer_request("score")
+        revoked.wait(20)
+        yield infer_request("score")
+
+    with served("policy", policy_dir, access=files.path) as server:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(server.channel)
+        answers = stub.ModelStreamInfer(requests(), metadata=metadata, timeout=20)
+        assert next(answers).error_message == ""
+        files.tokens_path.write_text("")
+        time.sleep(1.1)
+        revoked.set()
+        assert rpc.failure(lambda: next(answers)).code is CLOSED
 
 
 def test_a_certificate_names_its_identity(reward_dir, tmp_path):

@@ -21,13 +21,19 @@ from rewardplane import Client, RetryPolicy, Unavailable
 PAIR = ("How was it?", "Good.")
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-SETTINGS, PING, GOAWAY = 4, 6, 7
+DATA, HEADERS, SETTINGS, PING, GOAWAY = 0, 1, 4, 6, 7
+END_HEADERS = 4
 ENHANCE_YOUR_CALM = 11
 
 
-def frame(kind: int, payload: bytes = b"") -> bytes:
-    """RFC 9113, section 4.1; on stream 0, without flags."""
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, 0]) + bytes(4) + payload
+def frame(kind: int, payload: bytes = b"", *, flags: int = 0, stream: int = 0) -> bytes:
+    """RFC 9113, section 4.1."""
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """A header that no table has. RFC 7541, section 6.2.2."""
+    return bytes([0, len(name)]) + name + bytes([len(value)]) + value
 
 
 def frames(data: bytes):
@@ -165,6 +171,33 @@ def test_streams_of_a_connection(reward_dir):
         assert [len(call.result().scores) for call in waiting] == [1, 1, 1]
 
 
+def test_half_a_request(reward_dir):
+    service, method = "rewardplane.v1.ScoringService", "ScoreAnswers"
+    head = {
+        b":method": b"POST", b":scheme": b"http", b":path": f"/{service}/{method}".encode(), b":authority": b"here",
+        b"te": b"trailers", b"content-type": b"application/grpc",
+    }  # fmt: skip
+    headers = b"".join(literal(name, value) for name, value in head.items())
+    half = struct.pack(">BI", 0, 1000) + b"not 1000 bytes"
+    with (
+        served("reward", reward_dir, receive_seconds=0.3, max_calls=1) as server,
+        connect(server.target) as connection,
+    ):
+        call = frame(HEADERS, headers, flags=END_HEADERS, stream=1) + frame(DATA, half, stream=1)
+        connection.sendall(PREFACE + frame(SETTINGS) + call)
+        ended = ("grpc_server_handled_total", ("DEADLINE_EXCEEDED", method, service))
+        end_s = time.monotonic() + 20
+        while not (count := server.metrics().get(ended)) and time.monotonic() < end_s:
+            time.sleep(0.05)
+        assert count == 1
+        still_scores(server)  # in the only place there is, while the connection is still there
+
+
+def test_a_call_without_a_request_says_so(server):
+    score = server.channel.stream_unary("/rewardplane.v1.ScoringService/ScoreAnswers")
+    assert rpc.failure(lambda: score(iter(()), timeout=10)).reason == "MALFORMED_REQUEST"
+
+
 def test_the_longest_deadline(reward_dir):
     with served("reward", reward_dir, max_deadline_seconds=0.3) as server:
         release = hold_compute(server)
@@ -206,6 +239,7 @@ async def test_a_stream_is_read_when_there_is_room():
         ("--max-streams", "-1"),
         ("--max-calls", "0"),
         ("--handshake-seconds", "0"),
+        ("--receive-seconds", "0"),
         ("--max-deadline-seconds", "-1"),
     ],
 )

@@ -34,7 +34,8 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  
                 self._check(caller, details.method)
         except RewardplaneError as refusal:
             return refusing(refusal)
-        return wrapped(handler, partial(self._known, caller, details.method))
+        around = partial(self._known, caller, details.method)
+        return wrapped(handler, around, before_each=partial(self._still_known, details))
 
     @asynccontextmanager
     async def _known(self, caller: Caller | None, method: str, context: Any) -> AsyncIterator[None]:
@@ -43,6 +44,11 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  
             self._check(caller, method)
         set_caller(caller)
         yield
+
+    def _still_known(self, details: Any, context: Any) -> None:
+        """A stream outlives the credentials that it was opened with. Raises Unauthenticated and PermissionDenied."""
+        caller = self._doorman.by_metadata(details.invocation_metadata or ())
+        self._check(caller or self._doorman.by_certificate(context.auth_context()), details.method)
 
     def _check(self, caller: Caller, method: str) -> None:
         """Raises PermissionDenied."""

@@ -1,0 +1,62 @@
+"""Bounds the time in which a request has to arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+
+from . import faults
+from .handlers import Continuation
+
+
+class ReceiveInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
+    """Calls of one request must bring it in time; the messages of a stream may come when they like.
+
+    grpc.aio reads the request of such a call before it asks the handler, and waits as long as the connection lasts. A
+    handler of streams, which is the same on the wire, reads it itself.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def intercept_service(self, continuation: Continuation, details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None or handler.request_streaming:
+            return handler
+        if handler.response_streaming:
+            make, behavior = grpc.stream_stream_rpc_method_handler, handler.unary_stream
+        else:
+            make, behavior = grpc.stream_unary_rpc_method_handler, handler.unary_unary
+        return make(
+            self._reading(behavior),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _reading(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.isasyncgenfunction(behavior):
+
+            async def stream(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+                async for response in behavior(await self._only(requests), context):
+                    yield response
+
+            return stream
+
+        async def call(requests: AsyncIterator[Any], context: Any) -> Any:
+            return await behavior(await self._only(requests), context)
+
+        return call
+
+    async def _only(self, requests: AsyncIterator[Any]) -> Any:
+        """The request. Raises DeadlineExceeded, and InvalidRequest where the caller ends without one."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await anext(requests)
+        except TimeoutError:
+            raise faults.request_too_slow(self._seconds) from None
+        except StopAsyncIteration:
+            raise faults.malformed_request() from None
