@@ -19,10 +19,6 @@ Records = Iterator[dict[str, object] | Bar]
 
 def run_part(name: str, device: str, tiny: bool, flops_per_s: float, bytes_per_s: float) -> None:
     """Prints a JSON object for each row and each bar, as soon as it is known."""
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        sys.exit(NO_DEVICE)
     with tempfile.TemporaryDirectory() as directory:
         parts = Parts(device, tiny, Ceilings(flops_per_s, bytes_per_s), Path(directory))
         part: Callable[[], Records] = getattr(parts, name)
@@ -44,6 +40,10 @@ class Parts:
         self.row_tokens = 1024 if tiny else 32768
 
     def ceilings(self) -> Records:
+        import torch
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            sys.exit(NO_DEVICE)
         yield measure(self.device)
 
     def correctness(self) -> Records:
