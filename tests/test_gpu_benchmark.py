@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+pytestmark = pytest.mark.timeout(300)
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 sys.path.insert(0, str(SCRIPT.parent))
 

@@ -22,7 +22,7 @@ from tiny_models import save_tiny
 
 from rewardplane import Client, RewardplaneError
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 PAIRS = [("How was it?", answer) for answer in ("Good.", "Long, and not what I had hoped for.", "It was")]
 PAIRS += [("What did you think of the film, and would you see it again?", "I would."), ("Was it good?", "A film")]
 QUESTIONS = ["How was it?", "And the end of it, was it what you had hoped for?"]
@@ -37,7 +37,7 @@ class Together:
         rest = ["--threads", "1", "--max-batch-tokens", "128", *flags]
         self.gang = Gang(2, ["serve", role, *where, *rest], folder / "log")
 
-    def wait_until_serving(self, timeout_s: float = 90.0) -> str:
+    def wait_until_serving(self, timeout_s: float = 150.0) -> str:
         """Gives HOST:PORT."""
         end_s = time.monotonic() + timeout_s
         while not self._ports.exists():
@@ -71,7 +71,7 @@ def test_scores_are_those_of_one_process(tmp_path: Path, family: str) -> None:
     with together("reward", tmp_path / "reward", tmp_path) as both, Client(both.wait_until_serving()) as client:
         assert np.abs(client.score(PAIRS).values - expected).max() < 1e-5
         both.terminate()
-        assert both.gang.wait(30) == [0, 0], both.gang.log.read_text()
+        assert both.gang.wait(60) == [0, 0], both.gang.log.read_text()
 
 
 def test_a_policy_answers_as_one_process_does_also_after_a_swap(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_policy_answers_as_one_process_does_also_after_a_swap(tmp_path: Path) 
                 time.sleep(0.05)
             compare(client, published / "policy-2")
         both.terminate()
-        assert both.gang.wait(30) == [0, 0], both.gang.log.read_text()
+        assert both.gang.wait(60) == [0, 0], both.gang.log.read_text()
 
 
 def compare(client: Client, directory: Path) -> None:
