@@ -9,14 +9,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CARRIED = ROOT / "build" / "carried"
-"""What the machine lacks of the `serve` and `train` extras: pip install --target build/carried ..."""
+"""What the machine may lack of the `serve` and `train` extras: `make carried`."""
 METADATA = "Metadata-Version: 2.1\nName: rewardplane\nVersion: 0.0.0+checkout\n"
 
 
 def make_importable() -> None:
     """As the installed package has it: services and trainer lie inside rewardplane."""
     if CARRIED.is_dir():
-        sys.path.insert(0, str(CARRIED))
+        sys.path.append(str(CARRIED))  # what the machine has comes first
     if importlib.util.find_spec("rewardplane") and importlib.util.find_spec("rewardplane.services"):
         return
     place = Path(tempfile.mkdtemp(prefix="rewardplane-tree-"))
