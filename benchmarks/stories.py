@@ -1,6 +1,6 @@
 """PPO on a model of children's stories: how far does the judge rise, at what KL, and is it the reward that moves it?
 
-python benchmarks/stories.py; about 40 CPU minutes, of which the reward model takes 9 and a PPO run 2 to 3.
+python benchmarks/stories.py; about 35 CPU minutes, of which the reward model takes 9 and a PPO run 2 to 3.
 A reward model of people's ratings is trained once. Then PPO at the main kl_coef on every seed, at the other
 coefficients, and with the reward's sign flipped; beside them the best of n answers of the untrained model. The judge is
 the VADER lexicon, which never saw the reward model. The model of stories and the stories are no part of the repository
