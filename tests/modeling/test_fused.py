@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -18,6 +19,7 @@ from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 from rewardplane.modeling.fused.norm import fuse_norms, rms_norm
 from rewardplane.modeling.fused.rotary import rotated
 from rewardplane.modeling.fused.rows import over_rows, rows_of
+from rewardplane.modeling.fused.softmax import logprob_backward, normalisers
 from rewardplane.modeling.fused.swiglu import fuse_swiglu, swiglu
 
 ROWS = 700
@@ -145,10 +147,44 @@ def test_what_is_not_finite_is_not_lost(bad: float, dtype: torch.dtype) -> None:
         assert found.isfinite().all(1).tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("vocabulary", [5, 1024, 3001])
+def test_log_probs_their_gradient_and_entropy_are_those_of_float64(vocabulary: int, temperature: float) -> None:
+    raw = 4 * draw(40, vocabulary, dtype=torch.float32)
+    ids = torch.randint(vocabulary, (40,), generator=torch.Generator().manual_seed(1))
+    upstream = draw(40, dtype=torch.float32, seed=2)
+    precise = raw.double().requires_grad_()
+    expected = (precise / temperature).log_softmax(-1)
+    chosen = expected.gather(1, ids[:, None])[:, 0]
+    [slope] = torch.autograd.grad(chosen, precise, upstream.double())
+
+    logits = raw / temperature
+    log_z, entropies = normalisers(logits, entropies=True)
+    assert entropies is not None
+    assert_close(logits.gather(1, ids[:, None])[:, 0] - log_z, chosen, torch.float32)
+    assert_close(entropies, -(expected.exp() * expected).sum(-1), torch.float32)
+    assert_close(logprob_backward(logits, log_z, ids, upstream, temperature), slope, torch.float32)
+    log_z_alone, _ = normalisers(logits[7:8].clone(), entropies=False)
+    assert torch.equal(log_z_alone, log_z[7:8])
+
+
+def test_logits_that_are_not_finite_give_no_number() -> None:
+    logits = draw(4, 300, dtype=torch.float32)
+    logits[1, 7], logits[2, 9] = float("nan"), float("inf")
+    log_z, entropies = normalisers(logits, entropies=True)
+    assert entropies is not None
+    assert log_z.isfinite().tolist() == entropies.isfinite().tolist() == [True, False, False, True]
+
+
+def test_a_token_without_probability_adds_nothing() -> None:
+    logits = torch.tensor([[0.0, 0.0, float("-inf")]])
+    assert normalisers(logits, entropies=False)[0].item() == pytest.approx(math.log(2.0), abs=1e-7)
+
+
 def test_extreme_gates_are_zero_or_the_gate() -> None:
-    gate = torch.tensor([[-1e4, -200.0, -88.0, 88.0, 200.0, 1e30]])
+    gate = torch.tensor([[-1e30, -200.0, -88.0, 88.0, 200.0, 1e30]])
     found = swiglu(gate.clone(), torch.ones_like(gate))
-    torch.testing.assert_close(found, F.silu(gate.double()).float(), rtol=1e-6, atol=1e-30)
+    torch.testing.assert_close(found, F.silu(gate.double()).float(), rtol=1e-6, atol=1e-35)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

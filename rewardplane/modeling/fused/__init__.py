@@ -6,11 +6,11 @@ half of a step. The kernels are written in Python and compiled by numba. A row o
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 from .norm import fuse_norms
 from .rotary import fuse_rotary
+from .rows import HAVE_NUMBA
 from .swiglu import fuse_swiglu
 
 
@@ -22,7 +22,7 @@ def use_fused_kernels(model: Any) -> None:  # a transformers decoder
     """
     if model.device.type == "cuda":
         fuse_norms(model)
-    if model.device.type != "cpu" or importlib.util.find_spec("numba") is None:
+    if model.device.type != "cpu" or not HAVE_NUMBA:
         return
     fuse_norms(model)
     fuse_swiglu(model)

@@ -13,6 +13,9 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
+SUMMED = 1024
+"""Numbers that are added in float32 before their sum is added in float64."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 FAST = {"reassoc", "nsz", "arcp", "contract", "afn"}
@@ -63,9 +66,9 @@ def _stored_as(number: Any, like: Any) -> Any:
 
 
 @njit(inline="always", fastmath=FAST, error_model="numpy")
-def _sigmoid(x: Any) -> Any:
-    """1 / (1 + e^-x), to 2e-7 relative. e^z = 2^n * e^r with |r| <= ln 2 / 2, e^r by Cephes' polynomial."""
-    z = min(max(-x, np.float32(-87.0)), np.float32(88.0))
+def _exp(x: Any) -> Any:
+    """e^x to 2e-7 relative: 2^n * e^r with |r| <= ln 2 / 2, e^r by Cephes' polynomial. Vectors have no other."""
+    z = min(max(x, np.float32(-87.0)), np.float32(88.0))
     n = np.floor(z * np.float32(1.44269504088896341) + np.float32(0.5))
     r = z - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
     p = np.float32(1.9875691500e-4)
@@ -75,8 +78,15 @@ def _sigmoid(x: Any) -> Any:
     p = p * r + np.float32(1.6666665459e-1)
     p = p * r + np.float32(5.0000001201e-1)
     p = p * r * r + r + np.float32(1.0)
-    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return np.float32(1.0) / (np.float32(1.0) + p * power)
+    known = p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+    small = np.float32(0.0) if x < np.float32(-87.0) else known
+    large = np.float32(np.inf) if x > np.float32(88.0) else small
+    return x if x != x else large  # NaN stays what it is
+
+
+@njit(inline="always", fastmath=FAST, error_model="numpy")
+def _sigmoid(x: Any) -> Any:
+    return np.float32(1.0) / (np.float32(1.0) + _exp(-x))
 
 
 @_kernel
@@ -170,3 +180,37 @@ def rotate_in_place(x: Any, cos: Any, sin: Any, first: int, end: int) -> None:
                 c, s = _number(cos[i, j]), _number(sin[i, j])
                 x[i, head + j] = _stored(a * c - b * s, x[i, head + j])
                 x[i, head + half + j] = _stored(b * c + a * s, x[i, head + j])
+
+
+@_kernel
+def normalisers(logits: Any, log_z: Any, entropies: Any, first: int, end: int) -> None:
+    """log_z = ln sum e^logits; entropies = ln Z - E[logits], of each row."""
+    width = logits.shape[1]
+    for i in range(first, end):
+        top = logits[i, 0]
+        for j in range(width):
+            top = max(top, logits[i, j])
+        total, moment = np.float64(0.0), np.float64(0.0)
+        for start in range(0, width, SUMMED):
+            part, part_moment = np.float32(0.0), np.float32(0.0)
+            for j in range(start, min(start + SUMMED, width)):
+                below = logits[i, j] - top
+                e = _exp(below)
+                part += e
+                part_moment += e * below
+            total += part
+            moment += part_moment
+        log_z[i] = top + np.log(total)
+        entropies[i] = np.log(total) - moment / total
+
+
+@_kernel
+def logprob_backward(
+    logits: Any, log_z: Any, token_ids: Any, grad: Any, temperature: Any, result: Any, first: int, end: int
+) -> None:
+    """result = grad / temperature * (onehot(token) - softmax(logits)): of the logits before the division."""
+    for i in range(first, end):
+        slope = grad[i] / temperature
+        for j in range(logits.shape[1]):
+            result[i, j] = -slope * _exp(logits[i, j] - log_z[i])
+        result[i, token_ids[i]] += slope

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ BLOCK = 256
 """Threads get whole blocks of rows, so that sums over rows, taken block by block, do not depend on their number."""
 
 
+HAVE_NUMBA = importlib.util.find_spec("numba") is not None
 DTYPES = (torch.float32, torch.bfloat16)
 PLAIN = (Tensor, torch.nn.Parameter)
 
@@ -25,7 +27,7 @@ PLAIN = (Tensor, torch.nn.Parameter)
 def runs_fused(*tensors: Tensor) -> bool:
     """Whether kernels take these: plain tensors of one kind on the CPU, in order in memory."""
     dtype = tensors[0].dtype
-    if dtype not in DTYPES:
+    if not HAVE_NUMBA or dtype not in DTYPES:
         return False
     for x in tensors:
         # Shards and quantised weights have types of their own.
