@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from rewardplane.modeling.logprobs import token_logprobs
+from rewardplane.process import keep_freed_memory
 
 TOKENS, WIDTH, VOCABULARY = 4096, 256, 128256
 
@@ -28,6 +29,7 @@ def memory_bytes(what: str) -> int:
 
 
 def main() -> None:
+    keep_freed_memory()  # as servers and trainers do
     torch.set_num_threads(1)
     torch.manual_seed(0)
     hidden, unembedding = torch.randn(TOKENS, WIDTH), torch.randn(VOCABULARY, WIDTH) * WIDTH**-0.5

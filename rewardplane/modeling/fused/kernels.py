@@ -183,13 +183,11 @@ def rotate_in_place(x: Any, cos: Any, sin: Any, first: int, end: int) -> None:
 
 
 @_kernel
-def normalisers(logits: Any, log_z: Any, entropies: Any, first: int, end: int) -> None:
-    """log_z = ln sum e^logits; entropies = ln Z - E[logits], of each row."""
+def normalisers(logits: Any, tops: Any, log_z: Any, entropies: Any, first: int, end: int) -> None:
+    """log_z = ln sum e^logits; entropies = ln Z - E[logits], of each row, whose largest logit is known."""
     width = logits.shape[1]
     for i in range(first, end):
-        top = logits[i, 0]
-        for j in range(width):
-            top = max(top, logits[i, j])
+        top = tops[i]
         total, moment = np.float64(0.0), np.float64(0.0)
         for start in range(0, width, SUMMED):
             part, part_moment = np.float32(0.0), np.float32(0.0)
