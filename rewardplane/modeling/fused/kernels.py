@@ -32,6 +32,12 @@ def _kernel(function: F) -> F:
     return compiled
 
 
+def _inline(function: F) -> F:
+    """Part of the kernels that call it: their rows share its loop, and vectors do."""
+    compiled: Any = njit(inline="always", fastmath=FAST, error_model="numpy")(function)
+    return compiled  # type: ignore[no-any-return]
+
+
 def _number(stored: Any) -> Any:
     """float32 of what an array holds."""
     raise NotImplementedError
@@ -65,7 +71,7 @@ def _stored_as(number: Any, like: Any) -> Any:
     return rounded if like == types.uint16 else same
 
 
-@njit(inline="always", fastmath=FAST, error_model="numpy")
+@_inline
 def _exp(x: Any) -> Any:
     """e^x to 2e-7 relative: 2^n * e^r with |r| <= ln 2 / 2, e^r by Cephes' polynomial. Vectors have no other."""
     z = min(max(x, np.float32(-87.0)), np.float32(88.0))
@@ -84,7 +90,7 @@ def _exp(x: Any) -> Any:
     return x if x != x else large  # NaN stays what it is
 
 
-@njit(inline="always", fastmath=FAST, error_model="numpy")
+@_inline
 def _sigmoid(x: Any) -> Any:
     return np.float32(1.0) / (np.float32(1.0) + _exp(-x))
 
@@ -122,22 +128,25 @@ def rms_norm_backward(
             grad_weight[i // block, j] += np.float64(g * v * scale)
 
 
+@_inline
+def _swiglu_row(gate: Any, up: Any, result: Any, i: int) -> None:
+    for j in range(gate.shape[1]):
+        g = _number(gate[i, j])
+        result[i, j] = _stored(g * _sigmoid(g) * _number(up[i, j]), gate[i, j])
+
+
 @_kernel
 def swiglu(gate: Any, up: Any, result: Any, first: int, end: int) -> None:
     """result = silu(gate) * up"""
     for i in range(first, end):
-        for j in range(gate.shape[1]):
-            g = _number(gate[i, j])
-            result[i, j] = _stored(g * _sigmoid(g) * _number(up[i, j]), gate[i, j])
+        _swiglu_row(gate, up, result, i)
 
 
 @_kernel
 def swiglu_in_place(gate: Any, up: Any, first: int, end: int) -> None:
     """gate = silu(gate) * up; a kernel of its own, as arrays that may overlap are not computed in vectors."""
     for i in range(first, end):
-        for j in range(gate.shape[1]):
-            g = _number(gate[i, j])
-            gate[i, j] = _stored(g * _sigmoid(g) * _number(up[i, j]), gate[i, j])
+        _swiglu_row(gate, up, gate, i)
 
 
 @_kernel
@@ -152,34 +161,32 @@ def swiglu_backward(gate: Any, up: Any, grad: Any, grad_gate: Any, grad_up: Any,
             grad_gate[i, j] = _stored(d * _number(up[i, j]) * slope, gate[i, j])
 
 
+@_inline
+def _rotate_row(x: Any, cos: Any, sin: Any, sign: Any, result: Any, i: int) -> None:
+    width = cos.shape[1]
+    half = width // 2
+    for head in range(0, x.shape[1], width):
+        for j in range(half):
+            a, b = _number(x[i, head + j]), _number(x[i, head + half + j])
+            c, s = _number(cos[i, j]), sign * _number(sin[i, j])
+            result[i, head + j] = _stored(a * c - b * s, x[i, head + j])
+            result[i, head + half + j] = _stored(b * c + a * s, x[i, head + j])
+
+
 @_kernel
 def rotate(x: Any, cos: Any, sin: Any, sign: Any, result: Any, first: int, end: int) -> None:
     """Rotates each head of a row by its angles; `sign` -1 rotates back. RoFormer (arXiv:2104.09864) eq. 34.
 
     x, result: [T, H * D]; cos, sin: [T, D], whose halves are equal.
     """
-    width = cos.shape[1]
-    half = width // 2
     for i in range(first, end):
-        for head in range(0, x.shape[1], width):
-            for j in range(half):
-                a, b = _number(x[i, head + j]), _number(x[i, head + half + j])
-                c, s = _number(cos[i, j]), sign * _number(sin[i, j])
-                result[i, head + j] = _stored(a * c - b * s, x[i, head + j])
-                result[i, head + half + j] = _stored(b * c + a * s, x[i, head + j])
+        _rotate_row(x, cos, sin, sign, result, i)
 
 
 @_kernel
 def rotate_in_place(x: Any, cos: Any, sin: Any, first: int, end: int) -> None:
-    width = cos.shape[1]
-    half = width // 2
     for i in range(first, end):
-        for head in range(0, x.shape[1], width):
-            for j in range(half):
-                a, b = _number(x[i, head + j]), _number(x[i, head + half + j])
-                c, s = _number(cos[i, j]), _number(sin[i, j])
-                x[i, head + j] = _stored(a * c - b * s, x[i, head + j])
-                x[i, head + half + j] = _stored(b * c + a * s, x[i, head + j])
+        _rotate_row(x, cos, sin, np.float32(1.0), x, i)
 
 
 @_kernel

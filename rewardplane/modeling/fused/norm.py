@@ -71,7 +71,7 @@ def _normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, NDArray[np.f
 
 def _numbers(weight: Tensor) -> Any:
     # A copy: what numpy has seen of a weight may not be freed again, as sharded training does.
-    return array(weight.detach().clone())
+    return array(weight.clone())
 
 
 class _RMSNorm(torch.autograd.Function):

@@ -66,7 +66,5 @@ class _SwiGLU(torch.autograd.Function):
 
         gate, up = ctx.saved_tensors
         grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
-        over_rows(
-            kernel, *(rows_of(x) for x in (gate, up, grad.contiguous(), grad_gate, grad_up))
-        )  # fmt: skip
+        over_rows(kernel, *(rows_of(x) for x in (gate, up, grad.contiguous(), grad_gate, grad_up)))
         return grad_gate, grad_up
