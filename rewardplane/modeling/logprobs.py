@@ -105,16 +105,15 @@ def normaliser_and_chosen(
         return read_once(hidden, unembedding, token_ids, temperature, bias=bias, softcap=softcap)
     log_z = hidden.new_empty(hidden.shape[0], dtype=_precise(hidden.dtype))
     chosen = torch.empty_like(log_z)
-    for rows in _chunks(hidden, unembedding, chunk_bytes):
+    for rows in _chunks(len(hidden), _chunk_rows(hidden, unembedding, chunk_bytes)):
         logits = _logits(hidden[rows], unembedding, bias, temperature, softcap)
         log_z[rows], _ = normalisers(logits, entropies=False)
         chosen[rows] = logits.gather(-1, token_ids[rows, None])[:, 0]
     return log_z, chosen
 
 
-def _chunks(hidden: Tensor, unembedding: Tensor, chunk_bytes: int | None) -> Iterator[slice]:
-    rows = _chunk_rows(hidden, unembedding, chunk_bytes)
-    yield from (slice(start, start + rows) for start in range(0, hidden.shape[0], rows))
+def _chunks(rows: int, chunk_rows: int) -> Iterator[slice]:
+    yield from (slice(start, start + chunk_rows) for start in range(0, rows, chunk_rows))
 
 
 def _chunk_rows(hidden: Tensor, unembedding: Tensor, chunk_bytes: int | None) -> int:
@@ -158,8 +157,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
         logprobs = hidden.new_empty(hidden.shape[0], dtype=_precise(hidden.dtype))
         log_z = torch.empty_like(logprobs)
         entropies = torch.empty_like(logprobs) if want_entropies else logprobs.new_empty(0)
-        for start in range(0, hidden.shape[0], ctx.rows):
-            rows = slice(start, start + ctx.rows)
+        for rows in _chunks(len(hidden), ctx.rows):
             logits = _logits(hidden[rows], unembedding, bias, temperature, softcap)
             ctx.only_logits = logits if keep else None
             log_z[rows], entropy = normalisers(logits, entropies=want_entropies)
@@ -177,8 +175,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
         grad_weight = torch.zeros_like(unembedding, dtype=_precise(unembedding.dtype)) if needs_weight else None
         grad_bias = torch.zeros_like(bias, dtype=_precise(bias.dtype)) if needs_bias and bias is not None else None
-        for start in range(0, hidden.shape[0], ctx.rows):
-            rows = slice(start, start + ctx.rows)
+        for rows in _chunks(len(hidden), ctx.rows):
             logits = ctx.only_logits
             if logits is None:
                 logits = _logits(hidden[rows], unembedding, bias, ctx.temperature, ctx.softcap)
