@@ -137,8 +137,9 @@ def test_callers_that_hang_up_leave_the_queue(reward_dir: Path) -> None:
         assert len(calls[0].result().scores) == 10
         assert rpc.score(server.channel, [PAIR]).scores
         metrics = server.metrics()
-    assert metrics["rewardplane_dropped_total", ("caller_gone",)] == 40
-    assert metrics["rewardplane_dropped_total", ("deadline",)] == 1
+    dropped = {reason: metrics["rewardplane_dropped_total", (reason,)] for reason in ("caller_gone", "deadline")}
+    # A caller's deadline ends a little before the server's copy of it, so the late one may be seen to hang up first.
+    assert dropped in ({"caller_gone": 40, "deadline": 1}, {"caller_gone": 41, "deadline": 0})
     assert metrics["rewardplane_batch_pairs_sum", ()] == 11
 
 
