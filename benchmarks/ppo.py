@@ -1,7 +1,8 @@
 """PPO against TRL 1.12.0, the last release that has it: updates a second, CPU, and what slow judges cost.
 
 python benchmarks/ppo.py [--quick]; the same random Llama, prompts, batch and epochs for TRL as it is, for TRL
-without its gc.collect() and empty_cache(), and for rewardplane with both judges over gRPC in other processes.
+without its gc.collect() and empty_cache(), and for rewardplane with both judges over gRPC in other processes, on-policy
+and one update ahead (sampling.ahead = 1).
 Trainers compute with two threads, each judge with one. Contestants take turns in blocks of updates; figures are medians
 over updates. TRL is installed into build/trl when it is not there (no dependency of this project).
 """
@@ -101,15 +102,20 @@ def contestants_of(
     def output(name: str) -> str:
         return tempfile.mkdtemp(prefix=f"{name.replace(' ', '-')}-", dir=directory)
 
-    def ours(name: str, targets: list[str], pids: list[int]) -> Contestant:
-        command = [str(HERE / "our_worker.py"), str(models), *targets, *numbers, output(name)]
+    def ours(name: str, targets: list[str], pids: list[int], ahead: int = 0) -> Contestant:
+        command = [str(HERE / "our_worker.py"), str(models), *targets, *numbers, output(name), str(ahead)]
         return Contestant(name, command, directory / f"{name}.log", pids)
 
     def theirs(name: str, variant: str) -> Contestant:
         command = [str(HERE / "trl_worker.py"), str(models), variant, *numbers, output(name)]
         return Contestant(name, command, directory / f"{name}.log", [], trl)
 
-    found = [ours("rewardplane", direct, judges), ours("rewardplane, 100 ms", delayed, helpers)]
+    found = [
+        ours("rewardplane", direct, judges),
+        ours("rewardplane, 100 ms", delayed, helpers),
+        ours("rewardplane, one ahead", direct, judges, ahead=1),
+        ours("rewardplane, 100 ms, one ahead", delayed, helpers, ahead=1),
+    ]
     return found + ([theirs("TRL", "stock"), theirs("TRL without gc", "patched")] if trl else [])
 
 
@@ -134,7 +140,11 @@ def row_of(shape: Shape, name: str, blocks: list[Block]) -> dict[str, object]:
 def bars_of(shape: Shape, rows: list[dict[str, object]]) -> list[Bar]:
     speed = {str(row["trainer"]): float(str(row["updates_per_s"])) for row in rows}
     ours = speed["rewardplane"]
-    bars = [Bar(f"{shape.name}: step with 100 ms of delay", ours / speed["rewardplane, 100 ms"], "at most 1.15")]
+    ahead = speed["rewardplane, one ahead"] / speed["rewardplane, 100 ms, one ahead"]
+    bars = [
+        Bar(f"{shape.name}: step with 100 ms of delay", ours / speed["rewardplane, 100 ms"], "at most 1.15"),
+        Bar(f"{shape.name}: step with 100 ms of delay, one ahead", ahead, "at most 1.15"),
+    ]
     if "TRL" in speed:
         bars += [
             Bar(f"{shape.name}: times TRL's updates/s", ours / speed["TRL"], "at least 3"),

@@ -1,6 +1,6 @@
 """Trains with rewardplane, block by block.
 
-our_worker.py MODELS REWARD REFERENCE QUESTIONS ANSWER_TOKENS EPOCHS THREADS OUTPUT
+our_worker.py MODELS REWARD REFERENCE QUESTIONS ANSWER_TOKENS EPOCHS THREADS OUTPUT AHEAD
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rewardplane.trainer.progress import RunLog
 
 
 def main() -> None:
-    models, reward, reference, questions, answer_tokens, epochs, threads, output = sys.argv[1:]
+    models, reward, reference, questions, answer_tokens, epochs, threads, output, ahead = sys.argv[1:]
     torch.set_num_threads(int(threads))
     blocks = Blocks()
 
@@ -38,7 +38,11 @@ def main() -> None:
         "reward": {"target": reward},
         "reference": {"target": reference},
         "data": {"prompts": f"{models}/prompts.jsonl"},
-        "sampling": {"questions_per_update": int(questions), "max_answer_tokens": int(answer_tokens)},
+        "sampling": {
+            "questions_per_update": int(questions),
+            "max_answer_tokens": int(answer_tokens),
+            "ahead": int(ahead),
+        },
         "score": {"normalise_answers": 0},
         "ppo": {"epochs": int(epochs), "minibatches": 1},
         "policy_optimizer": {"learning_rate": 3e-6},

@@ -136,7 +136,10 @@ AROUND = Row(
         Panel("Device memory", "bytes", ((f"rewardplane_device_memory_bytes{{{OF}}}", "{{run}} {{kind}}"),)),
         curves("Published policy", "short", "policy_version"),
         curves(
-            "Ratio of the first minibatch", "short", "first_ratio_deviation", note="Distance from 1; 0 it should be."
+            "Ratio of the first minibatch",
+            "short",
+            "first_ratio_deviation",
+            note="Distance from 1; 0 it should be, unless answers are sampled ahead.",
         ),
     ),
 )

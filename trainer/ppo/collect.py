@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -22,6 +22,9 @@ from ..precision import Precision, autocast
 from ..processes import Processes
 from ..sharding import Trained
 from .config import SamplingConfig
+
+AskedBatch = tuple[Future[Tensor], Future[list[Tensor]]]
+"""Of a batch that is being judged: its scores, and its log-probs under the reference."""
 
 
 @dataclass(frozen=True)
@@ -83,25 +86,41 @@ class Collector:
 
         `seed` names the draw: equal seeds and weights give equal answers, in any number of processes.
         """
-        processes, n = self.trained.processes, self.config.answers_per_question
-        begin, end = (len(questions) * rank // processes.count for rank in (processes.rank, processes.rank + 1))
+        n = self.config.answers_per_question
         model = self.trained.readable(self.trained.device)
         own: list[TokenPair] = []
-        pending: list[tuple[Future[Tensor], Future[list[Tensor]]]] = []
-        size = self.config.batch_questions
-        for start in range(begin, end, size):
-            part = questions[start : min(start + size, end)]
+        pending: list[AskedBatch] = []
+        for start, part in self._own_batches(questions):
             new = self._sample(model, part, seed, start * n)
-            texts = [q.text for q in part for _ in range(n)]
             own.extend(new)
-            pending.append(
-                (
-                    self._threads.submit(copy_context().run, self.reward.scores, texts, new),
-                    self._threads.submit(copy_context().run, self.reference.logprobs, new, self.config.temperature),
-                )
-            )
-        pairs = tuple(pair for part in processes.gather(own) for pair in part)
-        return pairs, Judging(self._threads.submit(_gather, pending), processes)
+            pending.append(self._ask(part, new))
+        pairs = tuple(pair for part in self.trained.processes.gather(own) for pair in part)
+        return pairs, self._judging(pending)
+
+    def ask(self, questions: Sequence[EncodedQuestion], pairs: Sequence[TokenPair]) -> Judging:
+        """Has answers judged that `answers` gave before; in the same batches, so that the verdict rounds the same."""
+        n = self.config.answers_per_question
+        return self._judging([
+            self._ask(part, pairs[start * n : (start + len(part)) * n]) for start, part in self._own_batches(questions)
+        ])  # fmt: skip
+
+    def _own_batches(
+        self, questions: Sequence[EncodedQuestion]
+    ) -> Iterator[tuple[int, Sequence[EncodedQuestion]]]:  # and the number of the first question of each
+        processes, size = self.trained.processes, self.config.batch_questions
+        begin, end = (len(questions) * rank // processes.count for rank in (processes.rank, processes.rank + 1))
+        for start in range(begin, end, size):
+            yield start, questions[start : min(start + size, end)]
+
+    def _ask(self, questions: Sequence[EncodedQuestion], pairs: Sequence[TokenPair]) -> AskedBatch:
+        texts = [q.text for q in questions for _ in range(self.config.answers_per_question)]
+        return (
+            self._threads.submit(copy_context().run, self.reward.scores, texts, pairs),
+            self._threads.submit(copy_context().run, self.reference.logprobs, pairs, self.config.temperature),
+        )
+
+    def _judging(self, pending: Sequence[AskedBatch]) -> Judging:
+        return Judging(self._threads.submit(_gather, pending), self.trained.processes)
 
     def _sample(
         self, model: Any, questions: Sequence[EncodedQuestion], seed: Sequence[int], first_answer: int
@@ -145,7 +164,7 @@ def _draw(seed: Sequence[int]) -> int:
     return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
 
 
-def _gather(pending: Sequence[tuple[Future[Tensor], Future[list[Tensor]]]]) -> Verdict:
+def _gather(pending: Sequence[AskedBatch]) -> Verdict:
     # The first judge that fails for good ends the wait for the others.
     futures: list[Future[Any]] = [future for both in pending for future in both]
     done, _ = wait(futures, return_when=FIRST_EXCEPTION)

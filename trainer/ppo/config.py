@@ -59,6 +59,9 @@ class SamplingConfig(Section):
     """The same in sampling and in old, new and reference log-probs."""
     batch_questions: PositiveInt = 64
     """Questions sampled together; while the next ones are sampled, the judges read these."""
+    ahead: Literal[0, 1] = 0
+    """1 samples the answers of the next update before the epochs of this one, so that slow judges read them meanwhile:
+    one step off-policy, and the ratio corrects for it (arXiv:2410.18252)."""
 
 
 class KlConfig(Section):
@@ -198,6 +201,8 @@ class PpoRunConfig(Section):
             raise ValueError('sampling.engine = "policy-service" needs sampling.service, and no other engine has it')
         if self.sampling.service is not None and self.output.keep_published is None:
             raise ValueError('sampling.engine = "policy-service" publishes every update: set output.keep_published')
+        if self.sampling.ahead >= self.updates:
+            raise ValueError("sampling.ahead = 1 needs updates of 2 or more: nothing is ahead of a single one")
         if self.score.normalise_answers == 1 and self.sampling.answers_per_question == 1:
             raise ValueError("score.normalise_answers = 1: one score has no spread; give 0, or 2 or more")
         return self

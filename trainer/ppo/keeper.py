@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from .evaluate import SAMPLES
 from .learner import Learner
 from .mirror import CHECKPOINTS, STATES, Mirror
 from .publish import checkpoint_directory, checkpoint_name, publish, remove_all_but
+from .rollout import Rollout
 from .state import Best, Progress, newest_state, snapshot, write_state
 from .writer import Writer
 
@@ -83,8 +84,9 @@ class Keeper:
         """Of the run that goes on."""
         self._best = self.checkpoint(best.update).name if best else ""
 
-    def save(self, learner: Learner, progress: Progress) -> None:
-        tensors = snapshot(learner)
+    def save(self, learner: Learner, progress: Progress, ahead: Mapping[int, Rollout]) -> None:
+        """`ahead`: the rollouts of later updates that were sampled already."""
+        tensors = snapshot(learner, ahead)
         if learner.processes.first:
             self._writer.submit(partial(self._write_state, tensors, progress))
 

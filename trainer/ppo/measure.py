@@ -25,7 +25,8 @@ class FirstForward:
     """The first step's forward passes, which the measuring pass has computed already, with their graphs.
 
     None where the step computes them itself: a first minibatch of several micro-batches would keep all their graphs,
-    a GPU the policy's beside the value model's, and several processes gather their weights for each pass.
+    a GPU the policy's beside the value model's, several processes gather their weights for each pass, and of answers
+    that were sampled ahead the weights have changed.
     """
 
     logprobs: Tensor | None = None  # [sum A]
@@ -37,15 +38,17 @@ def measure(
     pairs: Sequence[TokenPair],
     stop_token_ids: Sequence[int],
     minibatches: Sequence[Minibatch],
+    *,
+    may_keep: bool = True,  # False where another update comes first: its steps change the weights
 ) -> tuple[Rollout, FirstForward]:
-    """Runs the rows that the first epoch will run, cut the same way, so that its first ratio is exactly 1.
+    """Runs the rows that the first epoch will run, cut the same way, so that its first ratio is exactly 1 on-policy.
 
     Log-probs come from this pass and not from the sampler: its kernels round differently.
     """
     device = learner.policy.trained.device
     mask = answer_mask_of(pairs, device)
     value = learner.value
-    keep = device.type == "cpu" and learner.processes.count == 1 and len(minibatches[0]) == 1
+    keep = may_keep and device.type == "cpu" and learner.processes.count == 1 and len(minibatches[0]) == 1
 
     def of_value() -> tuple[Tensor, Tensor | None]:
         if value is None:

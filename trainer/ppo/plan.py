@@ -73,6 +73,8 @@ def _update_lines(config: PpoRunConfig, longest_pair: int) -> Iterator[tuple[str
         f"{answers} answers of at most {sampling.max_answer_tokens} tokens to {sampling.questions_per_update} "
         f"questions: at most {tokens:,} tokens, each question once; {ppo.epochs} epochs of {ppo.minibatches} steps",
     )
+    if sampling.ahead:
+        yield "ahead", "an update's answers are sampled before the epochs of the one before: the judges read meanwhile"
     texts = f" and {ppo.ptx_texts} pretraining texts" if ppo.ptx_coef else ""
     micro_batches = -(-tokens // (ppo.minibatches * ppo.micro_batch_tokens))
     yield "step", f"at most {micro_batches} micro-batches of {ppo.micro_batch_tokens:,} tokens{texts}"

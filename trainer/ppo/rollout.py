@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rewardplane.wire import TokenPair
+
+MEASURED = ("ended", "answer_mask", "logprobs", "values", "entropies")
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,21 @@ class Rollout:
     logprobs: Tensor  # float[B, A]  nats, zero on padding
     values: Tensor  # float[B, A]  of the state before each token, zero on padding and without a value model
     entropies: Tensor  # float[B, A]  nats, zero on padding
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All but the questions, in host memory, as a state keeps it."""
+        answer_ids = torch.from_numpy(np.concatenate([pair.answer_ids for pair in self.pairs]))  # int32[sum A]
+        return {"answer_ids": answer_ids} | {name: getattr(self, name).cpu() for name in MEASURED}
+
+    @classmethod
+    def of_tensors(
+        cls, tensors: Mapping[str, Tensor], question_ids: Sequence[NDArray[np.int32]], device: torch.device
+    ) -> Rollout:
+        """`question_ids`: B, that of each answer."""
+        lengths = tensors["answer_mask"].sum(dim=1).tolist()
+        answers = [ids.numpy() for ids in tensors["answer_ids"].clone().split(lengths)]
+        pairs = tuple(TokenPair(*ids) for ids in zip(question_ids, answers, strict=True))
+        return cls(pairs, **{name: tensors[name].to(device, copy=True) for name in MEASURED})
 
 
 @dataclass(frozen=True)

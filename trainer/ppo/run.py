@@ -5,10 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
-
-from rewardplane.wire import TokenPair
-
 from ..config import ConfigError
 from ..judges import Outages
 from ..processes import ALONE, Processes
@@ -18,17 +14,17 @@ from .figures import rollout_figures, value_figures
 from .inputs import Files, Inputs
 from .keeper import Keeper
 from .kl import AdaptiveKl, FixedKl
-from .measure import measure
-from .microbatch import Minibatch, cut, packed_minibatch
+from .rollout import Rollout
+from .sampler import AskedRollout, Sampler
 from .scoring import ScoreScale, score_rollout, token_rewards, training_batch
 from .setup import make_collector, make_learner
-from .state import Best, Progress, load_weights, read_progress
+from .state import Best, Progress, load_weights, read_ahead, read_progress
 from .stopwatch import Stopwatch
 from .update import ppo_epochs
 
 log = logging.getLogger(__name__)
 
-SAMPLE_STREAM, SCALE_STREAM, MINIBATCH_STREAM = 0, 2, 12  # 1 is the evaluation's; 10 and 11 the inputs'
+SCALE_STREAM = 2  # of random numbers; sampler.py has the others
 
 
 class PpoRun:
@@ -42,6 +38,7 @@ class PpoRun:
         self.policy, self.learner = make_learner(config, processes)
         self.inputs = Inputs(files, self.policy, config)
         self.collector = make_collector(config, self.policy, self.learner.policy.trained)
+        self.sampler = Sampler(config, self.policy, self.learner, self.inputs, self.collector)
         self.kl = (
             FixedKl(config.kl.coef)
             if config.kl.controller == "fixed"
@@ -52,6 +49,7 @@ class PpoRun:
             if self.inputs.held_out
             else None
         )
+        self.asked: list[AskedRollout] = []  # of the updates from `done` on
         self.done = 0
         self.stopped = False
         self.best: Best | None = None
@@ -88,7 +86,15 @@ class PpoRun:
         self.keeper.remember_best(self.best)
         if self.collector.server is not None:
             self.processes.from_first(lambda: self.keeper.forget_published(self.done))
+        if self.done < self.config.updates and not self.stopped:
+            self._ask_again(state)
         log.warning("going on after update %d (%s)", self.done, state)
+
+    def _ask_again(self, state: Path) -> None:
+        n, device = self.config.sampling.answers_per_question, self.learner.policy.trained.device
+        for update, tensors in read_ahead(state).items():
+            question_ids = [question.ids for question in self.inputs.of_update(update) for _ in range(n)]
+            self.asked.append(self.sampler.ask_again(update, Rollout.of_tensors(tensors, question_ids, device)))
 
     def _fit_scale(self, answers: int) -> None:
         """Gives scores of the untrained policy's answers mean 0 and spread 1 (arXiv:1909.08593, 2.1)."""
@@ -108,7 +114,7 @@ class PpoRun:
             reference_digest=self.collector.reference.digest,
             settings=self.config.numbers_digest(),
         )
-        self.keeper.save(self.learner, progress)
+        self.keeper.save(self.learner, progress, {asked.update: asked.rollout for asked in self.asked})
 
     def publish(self) -> None:
         self.keeper.publish(self.policy, self.learner.policy.trained, self.done, self.best)
@@ -122,44 +128,31 @@ class PpoRun:
     def update(self) -> dict[str, float]:
         """One turn of the loop; gives its figures."""
         config, learner, update = self.config, self.learner, self.done
-        clock = Stopwatch()
-        self.show_policy()
-        pairs, judging = self.collector.answers(self.inputs.of_update(update), [config.seed, SAMPLE_STREAM, update])
-        clock.lap("sample")
-        rng = np.random.default_rng([config.seed, MINIBATCH_STREAM, update])
-        minibatches = self._minibatches(pairs, rng)
-        rollout, first = measure(learner, pairs, self.policy.encoder.stop_token_ids, minibatches)
-        clock.lap("measure")
-        verdict = judging.result()
+        clock = Stopwatch("sample", "measure")
+        for later in range(update + len(self.asked), min(update + config.sampling.ahead + 1, config.updates)):
+            self.show_policy()
+            self.asked.append(self.sampler.sample(later, clock))
+        asked = self.asked.pop(0)
+        rollout, verdict = asked.rollout, asked.judging.result()
         clock.lap("judge")
         scored = score_rollout(rollout, verdict, self.scale, config.score)
         rewards = token_rewards(scored, self.kl.coef, config.ppo)
         batch = training_batch(rollout, rewards, config.ppo, config.sampling.answers_per_question)
         texts = self.inputs.texts_of_update(update)
-        stats = ppo_epochs(learner, first, batch, minibatches, texts, config.ppo, update, rng)
+        stats = ppo_epochs(learner, asked.first, batch, asked.minibatches, texts, config.ppo, update, asked.rng)
         clock.lap("update")
         figures = rollout_figures(scored, rewards, verdict.scores)
         figures |= value_figures(rollout, batch.returns) if learner.value is not None else {}
         figures |= {"kl_coef": self.kl.coef, "first_ratio_deviation": stats.first_ratio_deviation}
         figures |= {"learning_rate": learner.policy.optimizer.learning_rate(update)}
         figures = self.processes.of_first(figures)  # a last bit must not part them
-        self.kl.update(figures["kl_nats"], episodes=len(pairs))
+        self.kl.update(figures["kl_nats"], episodes=len(rollout.pairs))
         self.stopped = config.kl.stop_nats is not None and figures["kl_nats"] > config.kl.stop_nats
         if self.stopped:
             log.warning("stopping: KL of %.1f nats is over kl.stop_nats", figures["kl_nats"])
+            self.asked.clear()
         self.done += 1
         return figures | stats.means() | self._outage_figures() | clock.figures()
-
-    def _minibatches(self, pairs: tuple[TokenPair, ...], rng: np.random.Generator) -> list[Minibatch]:
-        rows = cut(
-            pairs,
-            minibatches=self.config.ppo.minibatches,
-            answers_per_question=self.config.sampling.answers_per_question,
-            max_tokens=self.config.ppo.micro_batch_tokens,
-            rng=rng,
-            processes=self.processes,
-        )
-        return [packed_minibatch(pairs, part, self.learner.policy.trained.device) for part in rows]
 
     def evaluate(self) -> dict[str, float]:
         """Figures of the policy as it is; publishes it when it is the best so far."""

@@ -1,7 +1,8 @@
 """States that a run can go on from, to the last bit.
 
 Questions, texts and random numbers are functions of the seed and the update, so a state is weights, optimizer
-moments, the KL coefficient and the scale of the scores. A state appears under its name in one rename.
+moments, the KL coefficient, the scale of the scores, and the answers that were sampled ahead: the weights that sampled
+them are gone. A state appears under its name in one rename.
 """
 
 from __future__ import annotations
@@ -9,20 +10,24 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rewardplane.modeling.durable import disk_errors, sync_path
 
 from ..sums import check_sums, write_sums
 from ..whole_state import Stateful, load_whole_state, whole_state
 from .learner import Learner
+from .rollout import Rollout
 from .scoring import ScoreScale
 
 TENSORS, PROGRESS = "tensors.pt", "progress.json"
+AHEAD = "ahead"  # among the tensors
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,14 @@ class Progress:
     settings: str  # digest of what decides the run's numbers
 
 
-def snapshot(learner: Learner) -> dict[str, Any]:
-    """Weights and optimizer states in host memory, which training does not change any more; of the first process."""
+def snapshot(learner: Learner, ahead: Mapping[int, Rollout]) -> dict[str, Any]:
+    """Weights and optimizer states in host memory, which training does not change any more; of the first process.
+
+    And the rollouts of later updates, where there are any.
+    """
     wanted = learner.processes.first
-    return {name: whole_state(part, wanted=wanted) for name, part in _parts(learner).items()}
+    tensors = {name: whole_state(part, wanted=wanted) for name, part in _parts(learner).items()}
+    return tensors | ({AHEAD: {update: rollout.tensors() for update, rollout in ahead.items()}} if ahead else {})
 
 
 def write_state(directory: Path, tensors: dict[str, Any], progress: Progress, keep: int) -> Path:
@@ -99,6 +108,12 @@ def load_weights(state: Path, learner: Learner) -> None:
     saved = torch.load(state / TENSORS, weights_only=True, mmap=True)  # a shard needs only its share
     for part, content in _parts(learner).items():
         load_whole_state(content, saved[part])
+
+
+def read_ahead(state: Path) -> dict[int, dict[str, Tensor]]:
+    """The rollouts of later updates that were sampled already."""
+    found: dict[int, dict[str, Tensor]] = torch.load(state / TENSORS, weights_only=True, mmap=True).get(AHEAD, {})
+    return found
 
 
 def _parts(learner: Learner) -> dict[str, Stateful]:

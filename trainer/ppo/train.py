@@ -82,5 +82,12 @@ def _keep(run: PpoRun) -> None:
     output, last = run.config.output, run.stopped or run.done == run.config.updates
     if output.publish_every and run.done % output.publish_every == 0 and not last:
         run.publish()
-    if output.save_every and (last or run.done % output.save_every == 0):
+    if output.save_every and (run.stopped or _is_saved(run.config, run.done)):
         run.save()
+
+
+def _is_saved(config: PpoRunConfig, done: int) -> bool:
+    """The last state is saved, too. Where answers are sampled ahead it is that before the last update, which samples
+    none: a run that is asked for more does that update again, and has them."""
+    last = config.updates - config.sampling.ahead
+    return done == last or (done < last and done % config.output.save_every == 0)

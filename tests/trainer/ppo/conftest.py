@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from judge_process import JudgeProcess
-from ppo_runs import Judges, Models, read_config, settings
+from ppo_runs import AHEAD, Judges, Models, read_config, settings
 from rewardplane.trainer.ppo.config import PpoRunConfig
 from rewardplane.trainer.ppo.train import run_ppo
 from tiny_models import REWARD_OFFSET, save_tiny
@@ -52,5 +52,13 @@ def configure(models: Models, judges: Judges) -> Configure:
 def undisturbed(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> PpoRunConfig:
     """The settings of a run of 5 updates that has ended as it should."""
     config = configure(tmp_path_factory.mktemp("undisturbed"), {})
+    run_ppo(config)
+    return config
+
+
+@pytest.fixture(scope="session")
+def undisturbed_ahead(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> PpoRunConfig:
+    """The same of a run that samples ahead."""
+    config = configure(tmp_path_factory.mktemp("undisturbed_ahead"), AHEAD)
     run_ppo(config)
     return config

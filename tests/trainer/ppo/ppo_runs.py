@@ -52,6 +52,7 @@ class Judges:
 
 
 SCORES_AS_GIVEN = {"score.normalise_answers": 0, "evaluation.prompts": None}
+AHEAD = {"sampling.ahead": 1}
 NOWHERE = Judges("127.0.0.1:1", "127.0.0.1:1")
 
 

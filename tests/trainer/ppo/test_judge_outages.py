@@ -39,16 +39,21 @@ def at_evaluation(number: int, act: Callable[[], None]) -> Callable[..., Mapping
     return judge
 
 
-@pytest.mark.parametrize(("role", "accident"), [("reward", "killed"), ("reference", "killed"), ("reward", "stopped")])
+@pytest.mark.parametrize(
+    ("role", "accident", "ahead"),
+    [("reward", "killed", 0), ("reference", "killed", 0), ("reward", "stopped", 0), ("reward", "killed", 1)],
+)
 def test_killed_or_stopped_judge_pauses_the_run_and_changes_no_number(
     role: str,
     accident: str,
+    ahead: int,
     tmp_path: Path,
     configure: Configure,
-    undisturbed: PpoRunConfig,
     judge_processes: dict[str, JudgeProcess],
     caplog: pytest.LogCaptureFixture,
+    request: pytest.FixtureRequest,
 ) -> None:
+    undisturbed: PpoRunConfig = request.getfixturevalue("undisturbed_ahead" if ahead else "undisturbed")
     process = judge_processes[role]
     notice = f"the {role} judge at {process.target} does not answer"
 
@@ -61,7 +66,9 @@ def test_killed_or_stopped_judge_pauses_the_run_and_changes_no_number(
 
     breaker = threading.Thread(target=break_and_mend_once_noticed)
     with caplog.at_level(logging.WARNING):
-        run_ppo(configure(tmp_path, {f"{role}.timeout_s": 1.0}), at_evaluation(1, breaker.start))
+        run_ppo(
+            configure(tmp_path, {f"{role}.timeout_s": 1.0, "sampling.ahead": ahead}), at_evaluation(1, breaker.start)
+        )
     breaker.join()
     errors = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
     assert errors

@@ -85,7 +85,7 @@ def test_the_last_update_is_saved_whatever_its_number(tmp_path: Path, configure:
 def test_copies_are_of_the_moment_in_which_they_were_taken(tmp_path: Path, models: Models) -> None:
     policy, learner = make_learner(read_config(tmp_path, settings(tmp_path, models, NOWHERE, {})))
     expected = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
-    state, model = snapshot(learner), learner.policy.trained.copy()
+    state, model = snapshot(learner, {}), learner.policy.trained.copy()
     with torch.no_grad():
         for p in policy.model.parameters():
             p.add_(1.0)

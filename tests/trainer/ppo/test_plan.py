@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Configure
-from ppo_runs import Judges, Models, settings, write_config, write_lines
+from ppo_runs import AHEAD, Judges, Models, settings, write_config, write_lines
 from rewardplane.trainer.__main__ import train
 from rewardplane.trainer.ppo.train import run_ppo
 
@@ -79,6 +79,11 @@ def test_plan_says_what_auto_chooses(plan: Plan) -> None:
     # 4 bytes of 16 * 32 + 4 * 64 numbers, 2 layers, for 10^9 tokens: 5.6 TiB
     much = {"gradient_checkpointing": "auto", "ppo.micro_batch_tokens": 10**9}
     assert plan(much)[1]["layers"].startswith("computed again, as ")
+
+
+def test_plan_says_that_answers_are_sampled_ahead(plan: Plan) -> None:
+    assert "ahead" not in plan({})[1]
+    assert plan(AHEAD)[1]["ahead"].startswith("an update's answers are sampled before the epochs of the one before")
 
 
 def test_plan_leaves_nothing_behind(plan: Plan, tmp_path: Path) -> None:

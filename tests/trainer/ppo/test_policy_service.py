@@ -15,7 +15,7 @@ import torch
 from conftest import Configure
 from forked import Gang, free_port
 from judge_process import JudgeProcess
-from ppo_runs import Judges, Models, figures, settings, write_config
+from ppo_runs import AHEAD, Judges, Models, figures, settings, write_config
 from rewardplane.trainer.config import ConfigError
 from rewardplane.trainer.judges import JudgeConfig, JudgeGone, JudgeMisfit, PolicyServer
 from rewardplane.trainer.ppo.train import run_ppo
@@ -92,6 +92,18 @@ def test_a_resumed_run_samples_from_the_weights_that_it_resumes(
         shutil.rmtree(states / "00000003")  # as if it had been killed before it wrote this one
         assert [path.name for path in sorted(checkpoints.iterdir())][-1] == "policy-000003"  # and the server has it
         run_ppo(configure(tmp_path, TOGETHER | asks(port)))
+    assert figures(run.output.directory) == figures(itself)
+
+
+def test_a_run_that_samples_ahead_asks_for_the_policy_before_its_epochs(tmp_path: Path, configure: Configure) -> None:
+    """And does so when it goes on."""
+    (tmp_path / "itself").mkdir()
+    itself = run_ppo(configure(tmp_path / "itself", TOGETHER | AHEAD)).metrics.parent
+    port = free_port()
+    run = configure(tmp_path, TOGETHER | AHEAD | asks(port) | {"updates": 3})
+    with following(run.output.directory / "checkpoints", port):
+        run_ppo(run)
+        run_ppo(configure(tmp_path, TOGETHER | AHEAD | asks(port)))
     assert figures(run.output.directory) == figures(itself)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from forked import Gang
-from ppo_runs import Judges, Models, digests, figures, read_config, settings, write_config
+from ppo_runs import AHEAD, Judges, Models, digests, figures, read_config, settings, write_config
 from rewardplane.trainer.ppo.config import PpoRunConfig
 from rewardplane.trainer.ppo.train import run_ppo
 from safetensors.torch import load_file
@@ -54,6 +54,7 @@ LORA = {"policy.lora.rank": 4, "value.lora.rank": 4, "gradient_checkpointing": T
         pytest.param(2, WHOLE, id="2"),
         pytest.param(4, WHOLE, id="4", marks=pytest.mark.slow),  # and some have nothing to do in a minibatch
         pytest.param(2, LORA, id="lora", marks=pytest.mark.slow),
+        pytest.param(2, AHEAD, id="ahead"),
     ],
 )
 def test_processes_draw_judge_and_learn_as_one(
@@ -67,7 +68,8 @@ def test_processes_draw_judge_and_learn_as_one(
     for name in ("score", "kl_nats", "entropy", "answer_tokens", "ended_ratio", "eval_score"):
         assert rows[0][name] == others[0][name]
     assert rows[0]["kl_nats"] == 0.0
-    assert [row["first_ratio_deviation"] for row in rows[:3]] == [0.0] * 3
+    on_policy = rows[:1] if "sampling.ahead" in overrides else rows[:3]
+    assert [row["first_ratio_deviation"] for row in on_policy] == [0.0] * len(on_policy)
     for row, other in zip(rows, others, strict=True):
         assert row == pytest.approx(other, rel=1e-3, abs=1e-5)
     assert [row["answer_tokens"] for row in rows[:3]] == [row["answer_tokens"] for row in others[:3]]
@@ -76,12 +78,15 @@ def test_processes_draw_judge_and_learn_as_one(
         assert_close(checkpoint(ours)[name], weight, rtol=0.0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "overrides", [pytest.param(WHOLE, id="on-policy"), pytest.param(AHEAD, id="ahead", marks=pytest.mark.slow)]
+)
 def test_a_killed_process_ends_the_run_and_it_goes_on_to_the_same_bits(
-    tmp_path: Path, models: Models, judges: Judges
+    overrides: Mapping[str, Any], tmp_path: Path, models: Models, judges: Judges
 ) -> None:
     for name in ("undisturbed", "killed"):
         (tmp_path / name).mkdir()
-    short = {"updates": 3, "evaluation.prompts": None}
+    short = {"updates": 3, "evaluation.prompts": None, **overrides}
     undisturbed = together(2, tmp_path / "undisturbed", models, judges, short)
     killed = gang(2, tmp_path / "killed", models, judges, short)
     states = tmp_path / "killed" / "run" / "states"

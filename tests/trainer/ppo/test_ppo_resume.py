@@ -46,12 +46,14 @@ def test_run_that_ended_goes_on_when_asked_for_more(
     assert_same_run(tmp_path / "run", undisturbed.output.directory)
 
 
+@pytest.mark.parametrize("ahead", [0, 1])
 def test_kill_9_at_random_moments_changes_no_bit(
-    tmp_path: Path, models: Models, judges: Judges, undisturbed: PpoRunConfig
+    ahead: int, tmp_path: Path, models: Models, judges: Judges, request: pytest.FixtureRequest
 ) -> None:
+    undisturbed: PpoRunConfig = request.getfixturevalue("undisturbed_ahead" if ahead else "undisturbed")
     seed = random.randrange(2**32)
     moments = random.Random(seed)
-    path = write_config(tmp_path, settings(tmp_path, models, judges, {}))
+    path = write_config(tmp_path, settings(tmp_path, models, judges, {"sampling.ahead": ahead}))
     seconds = statistics.median(row["seconds_total"] for row in read_metrics(undisturbed.output.directory)[:5])
     statuses = []
     for updates in (1, 2):
@@ -67,13 +69,14 @@ def test_kill_9_at_random_moments_changes_no_bit(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("ahead", [0, 1])
 def test_20_kills_in_one_run_change_no_bit(
-    tmp_path: Path, models: Models, judges: Judges, configure: Configure
+    ahead: int, tmp_path: Path, models: Models, judges: Judges, configure: Configure
 ) -> None:
     """At moments that know nothing of what the run is at: while it starts, samples, learns, writes or removes."""
     seed = random.randrange(2**32)
     moments = random.Random(seed)
-    updates = {"updates": 60}
+    updates = {"updates": 60, "sampling.ahead": ahead}
     (tmp_path / "undisturbed").mkdir()
     undisturbed = configure(tmp_path / "undisturbed", updates)
     run_ppo(undisturbed)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Configure
-from ppo_runs import NOWHERE, Models, digests, figures, read_config, settings
+from ppo_runs import AHEAD, NOWHERE, Models, assert_same_run, digests, figures, read_config, settings
 from rewardplane.trainer.config import ConfigError
 from rewardplane.trainer.ppo.rloo import leave_one_out
 from rewardplane.trainer.ppo.state import newest_state
@@ -63,6 +63,14 @@ def test_run_goes_on_to_the_bit(rloo_run: Path, tmp_path: Path, configure: Confi
     run_ppo(configure(tmp_path, {**RLOO, "updates": 3}))
     assert figures(tmp_path / "run")[:3] == figures(rloo_run)[:3]
     assert digests(tmp_path / "run")["policy-000003"] == digests(rloo_run)["policy-000003"]
+
+
+def test_run_that_samples_ahead_goes_on_to_the_bit(tmp_path: Path, configure: Configure) -> None:
+    for name, parts in (("whole", (3,)), ("parts", (2, 3))):
+        (tmp_path / name).mkdir()
+        for updates in parts:
+            run_ppo(configure(tmp_path / name, {**RLOO, **AHEAD, "updates": updates}))
+    assert_same_run(tmp_path / "parts" / "run", tmp_path / "whole" / "run")
 
 
 @pytest.mark.parametrize(
