@@ -66,3 +66,7 @@ def _after(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Ten
         return None
     rows, num_tokens = read
     return output.new_zeros(1, num_tokens, output.shape[2]).index_copy(1, rows, output)
+
+
+HOOKS = (_before, _after)
+"""All that this module registers: they do nothing without `only_rows`."""

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache
 
+from .decoding_step import WrittenStep
 from .decoding_threads import decoding_threads
-from .static_sampling import Prefilled, grow
+from .prefill import Prefilled, prefill
+from .static_sampling import grow
+from .written_decoder import WrittenDecoder
 
 Ids = NDArray[np.int32]
 
@@ -45,34 +47,51 @@ def sample_answers(
     answers_per_question: int = 1,
     static_cache: bool = False,
 ) -> list[Ids]:  # question by question, answers_per_question each; a stop token ends an answer and is part of it
-    """Samples answers until a stop token or `max_answer_tokens`.
+    """Samples answers until a stop token or `max_answer_tokens`; on a CPU by a WrittenDecoder, if it knows the model.
 
     `static_cache` draws the same answers (up to rounding) with a cache of fixed size, on a GPU as a CUDA graph.
     """
     device = next(model.parameters()).device
     uniforms = _uniforms(sampling, len(questions) * answers_per_question)
     stops = torch.tensor(list(stop_token_ids), dtype=torch.int64, device=device)
-    state = _Batch.prefill(model, questions, answers_per_question, device)
+    tokens = max(len(question) for question in questions) + sampling.max_answer_tokens
+    written = None if static_cache else WrittenDecoder.of(model, tokens)
+    start = prefill(model, questions, answers_per_question, written)
     with decoding_threads(model, len(uniforms)):
         if static_cache:
-            prefilled = Prefilled(state.cache.layers, state.attention_mask, state.positions, state.logits)
-            rows = grow(model, prefilled, uniforms, stops, lambda z, u: _choose(z, sampling.temperature, u))
+            rows = grow(model, start, uniforms, stops, lambda z, u: _choose(z, sampling.temperature, u))
             return [_until_stop(row, stop_token_ids) for row in rows]
-        state.cache.batch_repeat_interleave(answers_per_question)
-        return _grown(model, state, uniforms, stops, sampling)
+        step: _Step = _ModelStep(model, start) if written is None else WrittenStep(written, start)
+        return _grown(step, start.logits, uniforms, stops, sampling.temperature)
 
 
-def _grown(model: Any, state: _Batch, uniforms: NDArray[np.float32], stops: Tensor, sampling: Sampling) -> list[Ids]:
+class _Step(Protocol):
+    """The answers that are still growing."""
+
+    def keep(self, going: Tensor) -> None:
+        """Goes on with the answers at these places of the batch alone. int64[R]."""
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Appends a token to each answer. int64[R] -> [R, V], the logits for the next."""
+
+
+def _grown(step: _Step, logits: Tensor, uniforms: NDArray[np.float32], stops: Tensor, temperature: float) -> list[Ids]:
     answers: list[list[int]] = [[] for _ in range(len(uniforms))]
-    for step in range(sampling.max_answer_tokens):
-        drawn = torch.from_numpy(uniforms[state.rows, step]).to(stops.device)
-        tokens = _choose(state.logits, sampling.temperature, drawn)
-        for row, token in zip(state.rows, tokens.tolist(), strict=True):
-            answers[row].append(token)
-        going = (~torch.isin(tokens, stops)).nonzero()[:, 0]
-        if not len(going) or step + 1 == sampling.max_answer_tokens:
+    growing = answers
+    drawn = torch.from_numpy(uniforms).to(stops.device)
+    limit = uniforms.shape[1]
+    for number in range(limit):
+        tokens = _choose(logits, temperature, drawn[:, number])
+        for answer, token in zip(growing, tokens.tolist(), strict=True):
+            answer.append(token)
+        going = torch.isin(tokens, stops, invert=True).nonzero()[:, 0]
+        if not len(going) or number + 1 == limit:
             break
-        state.advance(model, tokens, going)
+        if len(going) < len(growing):
+            step.keep(going)
+            growing = [growing[place] for place in going.tolist()]
+            tokens, drawn = tokens[going], drawn[going]
+        logits = step.read(tokens)
     return [np.asarray(answer, np.int32) for answer in answers]
 
 
@@ -83,12 +102,14 @@ def _until_stop(tokens: list[int], stops: Sequence[int]) -> Ids:
 
 def _uniforms(sampling: Sampling, n: int) -> NDArray[np.float32]:
     """float32[n, max_answer_tokens] in [0, 1): row i depends on the seed and its number alone."""
-    seed = sampling.seed & (2**64 - 1)
-    keys = [np.array([seed, sampling.first_answer + i], np.uint64) for i in range(n)]
-    rows = [
-        np.random.Generator(np.random.Philox(key=key)).random(sampling.max_answer_tokens, np.float32) for key in keys
-    ]
-    return np.stack(rows) if rows else np.empty((0, sampling.max_answer_tokens), np.float32)
+    uniforms = np.empty((n, sampling.max_answer_tokens), np.float32)
+    bits = np.random.Philox(key=0)
+    generator, state = np.random.Generator(bits), bits.state
+    for i, row in enumerate(uniforms):  # to give it another key takes a quarter of what another generator takes
+        state["state"]["key"][:] = sampling.seed & (2**64 - 1), sampling.first_answer + i
+        bits.state = state
+        generator.random(out=row, dtype=np.float32)
+    return uniforms
 
 
 def _choose(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
@@ -103,56 +124,27 @@ def _choose(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
     return chosen.clamp_(max=logits.shape[-1] - 1)
 
 
-@dataclass
-class _Batch:
-    """The answers that are still growing."""
+class _ModelStep:
+    """The answers that are still growing, through the model's own forward pass."""
 
-    rows: list[int]  # numbers of the answers
-    cache: DynamicCache  # of the questions until the answers part
-    attention_mask: Tensor  # int64[B, T]  1 on real tokens; questions are left-padded
-    positions: Tensor  # int64[B, 1]  of the last token
-    logits: Tensor  # [B, V]  for the next token
+    def __init__(self, model: Any, start: Prefilled) -> None:
+        self._model, self._cache = model, start.cache
+        first: Any = self._cache.layers[0]
+        self._cache.batch_repeat_interleave(len(start.logits) // len(first.keys))
+        self._attention_mask, self._positions = start.attention_mask, start.positions
 
-    @classmethod
-    def prefill(cls, model: Any, questions: Sequence[Ids], answers: int, device: torch.device) -> _Batch:
-        width = max(len(q) for q in questions)
-        ids = torch.zeros(len(questions), width, dtype=torch.int64)
-        mask = torch.zeros_like(ids)
-        for row, question in enumerate(questions):
-            ids[row, width - len(question) :] = torch.from_numpy(question.astype(np.int64))
-            mask[row, width - len(question) :] = 1
-        ids, mask = ids.to(device), mask.to(device)
-        # GPT-2 and others count positions from the row's start unless told otherwise.
-        positions = (mask.cumsum(-1) - 1).clamp_(min=0)
-        cache = DynamicCache(config=model.config)
-        output = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            logits_to_keep=1,
-        )
-        return cls(
-            rows=list(range(len(questions) * answers)),
-            cache=cache,
-            attention_mask=mask.repeat_interleave(answers, 0),
-            positions=positions[:, -1:].repeat_interleave(answers, 0),
-            logits=output.logits[:, -1].repeat_interleave(answers, 0),
-        )
+    def keep(self, going: Tensor) -> None:
+        self._cache.batch_select_indices(going)
+        self._attention_mask, self._positions = self._attention_mask[going], self._positions[going]
 
-    def advance(self, model: Any, tokens: Tensor, going: Tensor) -> None:
-        """Appends one token to the answers at places `going` of the batch and drops the others."""
-        if len(going) < len(self.rows):
-            self.rows = [self.rows[i] for i in going.tolist()]
-            self.cache.batch_select_indices(going)
-            self.attention_mask, self.positions = self.attention_mask[going], self.positions[going]
-            tokens = tokens[going]
-        self.attention_mask = torch.cat([self.attention_mask, self.attention_mask.new_ones(len(tokens), 1)], 1)
-        self.positions = self.positions + 1
-        output = model(
+    def read(self, tokens: Tensor) -> Tensor:
+        one = self._attention_mask.new_ones(len(tokens), 1)
+        self._attention_mask = torch.cat([self._attention_mask, one], 1)
+        self._positions = self._positions + 1
+        output = self._model(
             input_ids=tokens[:, None],
-            attention_mask=self.attention_mask,
-            position_ids=self.positions,
-            past_key_values=self.cache,
+            attention_mask=self._attention_mask,
+            position_ids=self._positions,
+            past_key_values=self._cache,
         )
-        self.logits = cast(Tensor, output.logits[:, -1])
+        return cast(Tensor, output.logits[:, -1])

@@ -8,7 +8,6 @@ computed on, until all have; every LOOK_EVERY steps the host looks whether they 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 from transformers import StaticCache
 from transformers.cache_utils import StaticLayer
 
+from .prefill import Prefilled
 from .rounded import rounded_dtype
 
 LOOK_EVERY = 16
@@ -28,16 +28,6 @@ Choose = Callable[[Tensor, Tensor], Tensor]
 
 class UnsupportedCache(ValueError):
     """The model keeps something else than the keys and values of all positions."""
-
-
-@dataclass(frozen=True)
-class Prefilled:
-    """B answers to be, as far as their questions."""
-
-    layers: Sequence[Any]  # of a DynamicCache of n questions, n divides B
-    attention_mask: Tensor  # int64[B, T]  1 on real tokens; questions are left-padded
-    positions: Tensor  # int64[B, 1]  of the last token
-    logits: Tensor  # [B, V]  for the next token
 
 
 def grow(
@@ -69,7 +59,7 @@ class _Steps:
         rows, width = start.attention_mask.shape
         length = width + uniforms.shape[1]
         self._model, self._uniforms, self._stops, self._choose = model, uniforms, stops, choose
-        self._cache = _filled(static_cache(model, length), start.layers, rows)
+        self._cache = _filled(static_cache(model, length), start.cache.layers, rows)
         self._visible = torch.zeros(rows, 1, 1, length, dtype=torch.bool, device=uniforms.device)
         self._visible[:, 0, 0, :width] = start.attention_mask.bool()
         self._positions = start.positions + 1

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 
 from rewardplane.modeling.checkpoint import BadCheckpoint
+from rewardplane.modeling.sampling import Sampling
 from rewardplane.modeling.signing import BadKey, TrustedKeys
 from rewardplane.modeling.static_sampling import UnsupportedCache, static_cache
 from rewardplane.wire import TokenPair
 
 from .config import ServerConfig, WrongSetting
+from .generation import Sampler
 from .info import pair_limit
 from .role import Role
 from .self_check import self_check
@@ -94,7 +96,7 @@ def _own_memory(model: torch.nn.Module) -> None:
 
 
 def _warm_up(model: ServedModel, config: ServerConfig) -> None:
-    """One batch of the largest size: kernels are compiled, memory is taken, and out of memory shows now."""
+    """One batch of the largest size, and an answer: kernels are compiled, memory is taken, out of memory shows now."""
     ids = np.random.default_rng(0).integers(model.encoder.vocabulary_size, size=config.batch_tokens, dtype=np.int32)
     room = pair_limit(model, config)
     pairs = [
@@ -103,3 +105,5 @@ def _warm_up(model: ServedModel, config: ServerConfig) -> None:
         if len(part := ids[start : start + room]) > 1
     ]
     model.forward(pairs)
+    if isinstance(model, Sampler):
+        model.sample([ids[:1]], 1, Sampling(max_answer_tokens=2))

@@ -28,6 +28,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         {"vocab_size": VOCABULARY, "hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
          "max_position_embeddings": POSITIONS, "word_embed_proj_dim": 32},
     ),
+    "smollm3": ("SmolLM3Config", {**tiny_models.FAMILIES["llama"][1], "no_rope_layers": [1, 0]}),
     "phi": ("PhiConfig", tiny_models.FAMILIES["gpt_neox"][1]),
 }  # fmt: skip
 

@@ -46,10 +46,10 @@ class DataConfig(Section):
 
 class SamplingConfig(Section):
     engine: Literal["model", "static", "policy-service"] = "model"
-    """model samples in the run's own process. static does, too, and draws the same answers up to rounding with a cache
-    of fixed size, on a GPU as a CUDA graph; not measured yet. policy-service asks the server in `service`, which must
-    follow the run's published checkpoints: every update is published, and none samples before the server has its
-    weights."""
+    """model samples in the run's own process, on a CPU by a decoding step of our own where it knows the model. static
+    does, too, and draws the same answers up to rounding with transformers' step and a cache of fixed size, on a GPU as
+    a CUDA graph; not measured yet. policy-service asks the server in `service`, which must follow the run's published
+    checkpoints: every update is published, and none samples before the server has its weights."""
     service: JudgeConfig | None = None
     """The policy's server: `rewardplane serve policy --model OUTPUT/checkpoints --follow-seconds 0.2`."""
     questions_per_update: PositiveInt = 64

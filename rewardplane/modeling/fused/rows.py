@@ -47,18 +47,25 @@ def rows_of(x: Tensor) -> Any:
     return array(x).reshape(-1, x.shape[-1])
 
 
-def blocks(rows: int) -> int:
-    return -(-rows // BLOCK)
+def blocks(rows: int, block: int = BLOCK) -> int:
+    return -(-rows // block)
 
 
-def over_rows(kernel: Callable[..., None], rows: Any, *arguments: Any) -> None:
-    """`kernel(rows, *arguments, first, end)` for all of `rows`, [N, D]."""
+def over_rows(
+    kernel: Callable[..., None], rows: Any, *arguments: Any, block: int = BLOCK, numbers: int | None = None
+) -> None:
+    """`kernel(rows, *arguments, first, end)` for all of `rows`, [N, D].
+
+    `numbers` is how many it computes with, where they are not those of the rows alone.
+    """
     threads = torch.get_num_threads()
-    if threads == 1 or rows.size < 2 * SHARE:
+    numbers = rows.size if numbers is None else numbers
+    if threads == 1 or numbers < 2 * SHARE:
         kernel(rows, *arguments, 0, len(rows))
         return
-    parts = min(threads, rows.size // SHARE, blocks(len(rows)))
-    bounds = [min(blocks(len(rows)) * part // parts * BLOCK, len(rows)) for part in range(parts + 1)]
+    count = blocks(len(rows), block)
+    parts = min(threads, numbers // SHARE, count)
+    bounds = [min(count * part // parts * block, len(rows)) for part in range(parts + 1)]
     others = [_pool().submit(kernel, rows, *arguments, *bounds[part : part + 2]) for part in range(1, parts)]
     kernel(rows, *arguments, *bounds[:2])
     for other in others:
