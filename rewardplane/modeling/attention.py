@@ -7,6 +7,7 @@ No model is rewritten: the packed row travels through the model as the keyword a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from .forest import Segment
+from .fused.attention import attend_runs, runs_kernel
 from .layout import Bundle, Layout
 from .packed_row import is_packed_row
 from .packing import PackedPairs
@@ -34,7 +37,7 @@ def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
     return None if is_packed_row() else sdpa_mask(*args, **kwargs)
 
 
-def _attention(
+def attend(
     module: nn.Module,
     query: Tensor,  # [B, H, T, D]
     key: Tensor,  # [B, G, T, D]  G divides H
@@ -69,9 +72,7 @@ def _attention(
     if plain and runs_varlen(query.device, dtype, query.shape[-1], sliding_window):
         query, key, value = (x.to(dtype) for x in (query, key, value))
         return attend_varlen(query, key, value, packed_pairs.varlen, scaling, sliding_window), None
-    key, value = copied_for_heads(query, key, value)
-    attend = _Attend(scaling, softcap, s_aux, sliding_window)
-    return attend.rows(query, key, value, packed_pairs.layout), None
+    return _Attend(scaling, softcap, s_aux, sliding_window).packed(query, key, value, packed_pairs), None
 
 
 def one_query(
@@ -96,6 +97,18 @@ class _Attend:
         self.sinks = sinks
         self.window = window
 
+    def packed(self, query: Tensor, key: Tensor, value: Tensor, packed: PackedPairs) -> Tensor:  # [1, T, H, D]
+        if not runs_kernel(query, query.shape[-1]) or self._needs_segments(packed.runs.most_keys):
+            return self.rows(query, *copied_for_heads(query, key, value), packed.layout)
+        width = query.shape[-1]
+        queries, keys, values = (_token_rows(x) for x in (query, key, value))
+        rows = attend_runs(queries, keys, values, packed.runs, width, self.scaling)
+        if packed.alone:
+            found = self._alone(query, *copied_for_heads(query, key, value), packed.alone, packed.segments)
+            where = [range(s.start, s.start + s.length) for s in (packed.segments[i] for i in packed.alone)]
+            rows = rows.index_copy(0, torch.tensor([row for run in where for row in run]), torch.cat(found))
+        return rows.view(1, len(rows), -1, width)
+
     def rows(self, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:  # [1, T, H, D]
         results = []
         if layout.bundles:
@@ -105,11 +118,11 @@ class _Attend:
             keys, values = (F.embedding(layout.key_rows, _token_rows(x)).split(sizes[1]) for x in (key, value))
             for bundle, q, k, v in zip(layout.bundles, queries, keys, values, strict=True):
                 if self._needs_segments(bundle.keys):
-                    found = self._alone(query, key, value, bundle.numbers, layout)
+                    found = self._alone(query, key, value, bundle.numbers, layout.segments)
                     results += [F.pad(x, (0, 0, 0, bundle.own - len(x))) for x in found]
                 else:
                     results.append(self._bundle(q, k, v, bundle, query.shape[1]))
-        results += self._alone(query, key, value, layout.alone, layout)
+        results += self._alone(query, key, value, layout.alone, layout.segments)
         rows: Tensor = F.embedding(layout.order, torch.cat(results)).unflatten(-1, (query.shape[1], -1))
         return rows[None]
 
@@ -126,17 +139,17 @@ class _Attend:
         return self.softcap is not None or self.sinks is not None or (self.window or num_keys) < num_keys
 
     def _alone(
-        self, query: Tensor, key: Tensor, value: Tensor, numbers: tuple[int, ...], layout: Layout
+        self, query: Tensor, key: Tensor, value: Tensor, numbers: tuple[int, ...], segments: Sequence[Segment]
     ) -> list[Tensor]:  # [length, H * D] each
         if not numbers:
             return []
-        lengths = [s.length for s in layout.segments]
+        lengths = [s.length for s in segments]
         # split, not slices: the backward of a slice fills a zero tensor of the whole row.
         queries, keys, values = (x.split(lengths, dim=2) for x in (query, key, value))
         outputs = []
         for i in numbers:
             k, v = keys[i], values[i]
-            if ancestors := layout.segments[i].ancestors:
+            if ancestors := segments[i].ancestors:
                 k = torch.cat([*(keys[a] for a in ancestors), k], dim=2)
                 v = torch.cat([*(values[a] for a in ancestors), v], dim=2)
             outputs.append(_token_rows(self.one(queries[i], k, v)))
@@ -182,5 +195,5 @@ def _visible(n: int, m: int, window: int | None, device: torch.device) -> Tensor
     return visible if window is None else visible & (ahead > -window)
 
 
-AttentionInterface.register(NAME, _attention)
+AttentionInterface.register(NAME, attend)
 AttentionMaskInterface.register(NAME, _mask)

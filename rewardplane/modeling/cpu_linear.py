@@ -53,15 +53,16 @@ def linear(
     bias: Tensor | None = None,  # [N]
 ) -> Tensor:  # [..., N]
     """F.linear; on CPU in float32 through oneDNN. Differentiable."""
-    if not _eligible(x, weight):
+    if not eligible(x, weight):
         return F.linear(x, weight, bias)
-    if torch.is_inference_mode_enabled():  # the same product, without what a node of a graph costs: 2 % of a forward
+    if not torch.is_grad_enabled():  # the same product, without what a node of a graph costs: 2 % of a forward
         return _product(x, weight, bias)
     result: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return result
 
 
-def _eligible(x: Tensor, weight: Tensor) -> bool:
+def eligible(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN multiplies them."""
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
@@ -81,12 +82,21 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
-        rows = grad.reshape(-1, grad.shape[-1])
-        return (
-            grad @ weight if needs_x else None,
-            rows.T @ x.reshape(-1, x.shape[-1]) if needs_weight else None,
-            rows.sum(0) if needs_bias else None,
-        )
+        grad_weight, grad_bias = weight_gradients(grad, x, needs_weight, needs_bias)
+        return grad @ weight if needs_x else None, grad_weight, grad_bias
+
+
+def weight_gradients(
+    grad: Tensor,  # [..., N]  of the product
+    x: Tensor,  # [..., K]
+    needs_weight: bool,
+    needs_bias: bool,
+) -> tuple[Tensor | None, Tensor | None]:  # [N, K], [N]
+    rows = grad.reshape(-1, grad.shape[-1])
+    return (
+        rows.T @ x.reshape(-1, x.shape[-1]) if needs_weight else None,
+        rows.sum(0) if needs_bias else None,
+    )
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

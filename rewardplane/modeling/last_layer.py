@@ -36,6 +36,12 @@ def only_rows(
         _read.reset(token)
 
 
+def rows_read() -> Tensor | None:  # int64[R]
+    """What `only_rows` says."""
+    read = _read.get()
+    return None if read is None else read[0]
+
+
 def prune_last_layer(model: Any) -> None:  # a transformers decoder
     """Makes the last layer heed `only_rows`; a part that is called by another name computes every row."""
     layers = layers_of(model.base_model)

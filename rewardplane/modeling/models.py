@@ -27,7 +27,7 @@ from .checkpoint import BadCheckpoint, Manifest, read_manifest
 from .cpu_linear import linear, use_packed_linear
 from .encoding import PairEncoder
 from .forward import packed_hidden
-from .fused import use_fused_kernels
+from .fused.use import use_fused_kernels
 from .joined import JoinedPairEncoder
 from .last_layer import prune_last_layer
 from .logprobs import Head, token_logprobs, token_logprobs_and_entropies

@@ -8,7 +8,7 @@ itself. K answers of A tokens to a question of Q tokens so cost Q + K * A tokens
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -20,7 +20,8 @@ from torch import Tensor
 from rewardplane.wire import TokenPair
 
 from .forest import Row, Segment, lay_by_prefix, lay_by_question
-from .layout import Layout, layout_of
+from .fused.attention import Runs, runs_of
+from .layout import Layout, is_short, layout_of
 from .upload import upload
 from .varlen import VarlenLayout, varlen_layout
 
@@ -55,21 +56,41 @@ class PackedPairs:
     answer_lengths: tuple[int, ...]
     num_logical_tokens: int
     """Tokens that the batch would have without sharing and rounding."""
+    num_filler_tokens: int
+    """They are the row's last segment, which nothing reads."""
 
     @property
     def num_tokens(self) -> int:
         return self.input_ids.shape[0]
 
-    # Attention wants one of the two, and says which when it runs.
+    # Attention wants one of these, and says which when it runs.
     @cached_property
     def layout(self) -> Layout:
         """What attends to what, in bundles of segments."""
         return layout_of(self.segments).to(self.input_ids.device)
 
     @cached_property
+    def runs(self) -> Runs:
+        """Where short segments lie, and what they see; without those in `alone` and what fills the row up."""
+        return runs_of(self.segments, [n for n, s in enumerate(self._read_segments) if is_short(s)])
+
+    @cached_property
+    def alone(self) -> tuple[int, ...]:
+        """Numbers of the long segments."""
+        return tuple(n for n, s in enumerate(self._read_segments) if not is_short(s))
+
+    @property
+    def _read_segments(self) -> tuple[Segment, ...]:
+        return self.segments[:-1] if self.num_filler_tokens else self.segments
+
+    @cached_property
     def varlen(self) -> VarlenLayout:
         """What attends to what, for one variable-length call."""
         return varlen_layout(self.segments, self.input_ids.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is derived, which another thread may be deriving."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def to(self, device: torch.device | str) -> PackedPairs:
         if self.input_ids.device == torch.device(device):
@@ -115,6 +136,7 @@ def pack(
         predict_rows=_read_rows(predict, row.num_tokens),
         answer_lengths=tuple(len(pair.answer_ids) for pair in pairs),
         num_logical_tokens=sum(len(p) for p in places),
+        num_filler_tokens=filler,
     )
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from .rows import BLOCK, array, blocks, over_rows, rows_of, runs_fused
 
+Scales = NDArray[np.float32]
+
 
 def fuse_norms(model: nn.Module) -> None:
     """Every RMSNorm that computes weight * x / rms(x), whatever its family calls it."""
@@ -32,9 +34,13 @@ def _agrees(norm: Any) -> bool:
     return torch.allclose(norm(x).double(), expected, rtol=0.02, atol=0.02)
 
 
+class FusedNorm:
+    """What fused norms of all families have in common."""
+
+
 @cache
 def _fused(norm: type[Any]) -> type[Any]:
-    class FusedRMSNorm(norm):  # type: ignore[misc]
+    class FusedRMSNorm(FusedNorm, norm):  # type: ignore[misc]
         def forward(self, hidden_states: Tensor) -> Tensor:
             if hidden_states.is_cuda and hidden_states.dtype == self.weight.dtype:
                 return F.rms_norm(hidden_states, self.weight.shape, self.weight, self.variance_epsilon)
@@ -54,12 +60,13 @@ def rms_norm(
 ) -> Tensor:  # [..., D]
     """weight * x / sqrt(mean(x^2) + eps), rounded once. Differentiable."""
     if not torch.is_grad_enabled():  # without what a node of a graph costs
-        return _normed(x, weight, eps)[0]
+        return normed(x, weight, eps)[0]
     result: Tensor = _RMSNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
     return result
 
 
-def _normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, NDArray[np.float32]]:
+def normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Scales]:
+    """Without a graph; also gives 1 / rms of each row, which `norm_backward` wants."""
     from .kernels import rms_norm as kernel
 
     result = torch.empty_like(x)
@@ -78,16 +85,21 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         ctx.save_for_backward(x, weight)
-        result, ctx.scales = _normed(x, weight, eps)
+        result, ctx.scales = normed(x, weight, eps)
         return result
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        from .kernels import rms_norm_backward as kernel
-
         x, weight = ctx.saved_tensors
-        rows = rows_of(x)
-        grad_x = torch.empty_like(x)
-        sums = np.zeros((blocks(len(rows)), len(weight)))
-        over_rows(kernel, rows, rows_of(grad.contiguous()), _numbers(weight), ctx.scales, rows_of(grad_x), sums, BLOCK)
-        return grad_x, torch.from_numpy(sums.sum(0)).to(weight.dtype), None
+        return *norm_backward(grad, x, weight, ctx.scales), None
+
+
+def norm_backward(grad: Tensor, x: Tensor, weight: Tensor, scales: Scales) -> tuple[Tensor, Tensor]:
+    """The gradients of x and weight."""
+    from .kernels import rms_norm_backward as kernel
+
+    rows = rows_of(x)
+    grad_x = torch.empty_like(x)
+    sums = np.zeros((blocks(len(rows)), len(weight)))
+    over_rows(kernel, rows, rows_of(grad.contiguous()), _numbers(weight), scales, rows_of(grad_x), sums, BLOCK)
+    return grad_x, torch.from_numpy(sums.sum(0)).to(weight.dtype)

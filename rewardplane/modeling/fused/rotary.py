@@ -63,25 +63,31 @@ def rotated(
     if torch.is_grad_enabled():
         result: Tensor = _Rotated.apply(x, cos, sin)  # type: ignore[no-untyped-call]
         return result
+    turn(x, cos, sin)
+    return x
+
+
+def turn(x: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """In place, without a graph."""
     from .kernels import rotate_in_place
 
     over_rows(rotate_in_place, rows_of(x.flatten(2)), rows_of(cos), rows_of(sin))
-    return x
 
 
 class _Rotated(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _turn(x, cos, sin, 1.0)
+        return turned(x, cos, sin, 1.0)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        return _turn(grad.contiguous(), cos, sin, -1.0), None, None
+        return turned(grad.contiguous(), cos, sin, -1.0), None, None
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor, sign: float) -> Tensor:
+def turned(x: Tensor, cos: Tensor, sin: Tensor, sign: float) -> Tensor:
+    """Without a graph; -1.0 turns back."""
     from .kernels import rotate
 
     result = torch.empty_like(x)

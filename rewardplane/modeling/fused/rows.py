@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -65,9 +65,13 @@ def over_rows(
         return
     count = blocks(len(rows), block)
     parts = min(threads, numbers // SHARE, count)
-    bounds = [min(count * part // parts * block, len(rows)) for part in range(parts + 1)]
-    others = [_pool().submit(kernel, rows, *arguments, *bounds[part : part + 2]) for part in range(1, parts)]
-    kernel(rows, *arguments, *bounds[:2])
+    in_parts(kernel, rows, *arguments, bounds=[min(count * n // parts * block, len(rows)) for n in range(parts + 1)])
+
+
+def in_parts(kernel: Callable[..., None], *arguments: Any, bounds: Sequence[int]) -> None:
+    """`kernel(*arguments, first, end)` between all neighbours of `bounds`, a thread each."""
+    others = [_pool().submit(kernel, *arguments, *bounds[n : n + 2]) for n in range(1, len(bounds) - 1)]
+    kernel(*arguments, *bounds[:2])
     for other in others:
         other.result()
 

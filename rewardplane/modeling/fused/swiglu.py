@@ -23,9 +23,13 @@ def fuse_swiglu(model: nn.Module) -> None:
             module.__class__ = _fused(kind)
 
 
+class FusedFeedForward:
+    """What fused feed-forward parts of all families have in common."""
+
+
 @cache
 def _fused(feed_forward: type[Any]) -> type[Any]:
-    class FusedSwiGLU(feed_forward):  # type: ignore[misc]
+    class FusedSwiGLU(FusedFeedForward, feed_forward):  # type: ignore[misc]
         def forward(self, x: Tensor) -> Tensor:
             gate, up = self.gate_proj(x), self.up_proj(x)
             hidden = swiglu(gate, up) if runs_fused(gate, up) else self.act_fn(gate) * up
@@ -53,18 +57,27 @@ def swiglu(
 class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
-        from .kernels import swiglu as kernel
-
         ctx.save_for_backward(gate, up)
-        result = torch.empty_like(gate)
-        over_rows(kernel, rows_of(gate), rows_of(up), rows_of(result))
-        return result
+        return swiglu_apart(gate, up)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        from .kernels import swiglu_backward as kernel
+        return swiglu_backward(grad, *ctx.saved_tensors)
 
-        gate, up = ctx.saved_tensors
-        grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
-        over_rows(kernel, *(rows_of(x) for x in (gate, up, grad.contiguous(), grad_gate, grad_up)))
-        return grad_gate, grad_up
+
+def swiglu_apart(gate: Tensor, up: Tensor) -> Tensor:
+    """Without a graph, and without overwriting anything."""
+    from .kernels import swiglu as kernel
+
+    result = torch.empty_like(gate)
+    over_rows(kernel, rows_of(gate), rows_of(up), rows_of(result))
+    return result
+
+
+def swiglu_backward(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of gate and up."""
+    from .kernels import swiglu_backward as kernel
+
+    grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
+    over_rows(kernel, *(rows_of(x) for x in (gate, up, grad.contiguous(), grad_gate, grad_up)))
+    return grad_gate, grad_up

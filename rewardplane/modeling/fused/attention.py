@@ -1,0 +1,116 @@
+"""Attention of a packed row's short segments as one kernel, without filling them up and without a mask, on CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..forest import Segment
+from ..rounded import rounded_dtype
+from .rows import HAVE_NUMBA, SHARE, array, in_parts
+
+WIDTHS = 8
+"""Head widths are multiples of a vector's numbers."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Where S segments and what they see lie in a packed row."""
+
+    starts: NDArray[np.int64]  # [S]  first row of each
+    firsts: NDArray[np.int64]  # [S + 1]  where its runs begin among all
+    runs: NDArray[np.int64]  # [R, 2]  first row and number of rows: those of its ancestors, then its own
+    most_keys: int
+    """Of one segment."""
+
+
+def runs_of(segments: Sequence[Segment], numbers: Sequence[int]) -> Runs:
+    """Of the segments with these numbers."""
+    paths = [(*segments[i].ancestors, i) for i in numbers]
+    return Runs(
+        starts=np.array([segments[i].start for i in numbers], np.int64),
+        firsts=np.cumsum([0, *map(len, paths)], dtype=np.int64),
+        runs=np.array([(segments[i].start, segments[i].length) for path in paths for i in path], np.int64).reshape(
+            -1, 2
+        ),
+        most_keys=max((segments[i].position + segments[i].length for i in numbers), default=0),
+    )
+
+
+def runs_kernel(query: Tensor, width: int) -> bool:
+    """Whether there is a kernel for queries like these, of this head width."""
+    float32 = query.dtype == rounded_dtype(query) == torch.float32
+    return HAVE_NUMBA and query.device.type == "cpu" and float32 and width % WIDTHS == 0
+
+
+def attend_runs(
+    query: Tensor,  # [T, H * D]
+    key: Tensor,  # [T, G * D]  G divides H
+    value: Tensor,  # [T, G * D]
+    runs: Runs,
+    width: int,  # D
+    scaling: float | None,  # 1 / sqrt(D) where it is None
+) -> Tensor:  # [T, H * D]  zero at the rows of other segments
+    """softmax(scaling * q k^T) v of every segment over its ancestors and, causally, itself. Differentiable."""
+    rows = query.contiguous(), key.contiguous(), value.contiguous()
+    scale = width**-0.5 if scaling is None else scaling
+    if not torch.is_grad_enabled():
+        return _attend(*rows, runs, width, scale)[0]
+    result: Tensor = _Attention.apply(*rows, runs, width, scale)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, runs: Runs, width: int, scale: float
+) -> tuple[Tensor, NDArray[np.float32]]:
+    from .attention_kernels import attend as kernel
+
+    result = torch.zeros_like(query)
+    log_z = np.empty(query.numel() // width, np.float32)
+    _shared_out(kernel, len(runs.starts), query, *_seen(query, key, value, runs, width, scale), _flat(result), log_z)
+    return result, log_z
+
+
+def _seen(query: Tensor, key: Tensor, value: Tensor, runs: Runs, width: int, scale: float) -> tuple[Any, ...]:
+    return (
+        *map(_flat, (query, key, value)), query.shape[1] // width, key.shape[1] // width, width, np.float32(scale),
+        runs.starts, runs.firsts, runs.runs,
+    )  # fmt: skip
+
+
+def _flat(x: Tensor) -> Any:
+    return array(x).reshape(-1)
+
+
+def _shared_out(kernel: Callable[..., None], count: int, query: Tensor, *arguments: Any) -> None:
+    """`count` segments or groups of heads, of which none needs another's result, over threads."""
+    parts = max(1, min(torch.get_num_threads(), count, query.numel() // SHARE))
+    in_parts(kernel, *arguments, bounds=[count * part // parts for part in range(parts + 1)])
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, runs: Runs, width: int, scale: float) -> Tensor:
+        result, ctx.log_z = _attend(query, key, value, runs, width, scale)
+        ctx.save_for_backward(query, key, value, result)
+        ctx.runs, ctx.width, ctx.scale = runs, width, scale
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from .attention_kernels import attend_backward as kernel
+
+        query, key, value, result = ctx.saved_tensors
+        of_query, of_key, of_value = (torch.zeros_like(x) for x in (query, key, value))
+        _shared_out(
+            kernel, key.shape[1] // ctx.width, query,
+            *_seen(query, key, value, ctx.runs, ctx.width, ctx.scale), _flat(result), ctx.log_z,
+            *map(_flat, (grad.contiguous(), of_query, of_key, of_value)),
+        )  # fmt: skip
+        return of_query, of_key, of_value, None, None, None
