@@ -17,9 +17,12 @@ from rewardplane.trainer.ppo import train
 from rewardplane.trainer.ppo.config import PpoRunConfig
 from rewardplane.trainer.progress import RunLog
 
+from rewardplane.process import prepare_process
+
 
 def main() -> None:
     models, reward, reference, questions, answer_tokens, epochs, threads, output, ahead = sys.argv[1:]
+    prepare_process()  # as the command line does
     torch.set_num_threads(int(threads))
     blocks = Blocks()
 

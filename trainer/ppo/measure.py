@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rewardplane.modeling.models import packed_logprobs_and_entropies
-from rewardplane.modeling.packing import PackedPairs
 from rewardplane.wire import TokenPair
 
-from ..processes import Processes
 from .learner import Learner, PolicyLearner
 from .microbatch import Minibatch
-from .rollout import Rollout, answer_mask_of, pad_answers
+from .over_answers import over_answers
+from .rollout import Rollout, answer_mask_of
 from .side_by_side import side_by_side
-from .value import packed_values
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class FirstForward:
     """
 
     logprobs: Tensor | None = None  # [sum A]
-    values: Tensor | None = None  # [sum A]
+    values: Any = None
+    """Of ValueWork.measure."""
 
 
 def measure(
@@ -50,13 +50,10 @@ def measure(
     value = learner.value
     keep = may_keep and device.type == "cpu" and learner.processes.count == 1 and len(minibatches[0]) == 1
 
-    def of_value() -> tuple[Tensor, Tensor | None]:
+    def of_value() -> tuple[Tensor, Any]:
         if value is None:
             return torch.zeros(mask.shape, device=device), None
-        (values,), first = _of_answers(
-            mask, minibatches, lambda packed: (value.run(packed_values, packed),), learner.processes, keep=keep
-        )
-        return values, first
+        return value.measure(mask, minibatches, keep=keep)
 
     ((logprobs, entropies), first_logprobs), (values, first_values) = side_by_side(
         device, lambda: _of_policy(learner.policy, mask, minibatches, keep=keep), of_value, processes=learner.processes
@@ -78,37 +75,10 @@ def measure_policy(
 def _of_policy(
     policy: PolicyLearner, mask: Tensor, minibatches: Sequence[Minibatch], *, keep: bool
 ) -> tuple[list[Tensor], Tensor | None]:
-    return _of_answers(
+    return over_answers(
         mask,
         minibatches,
         lambda packed: policy.run(packed_logprobs_and_entropies, packed, policy.temperature),
         policy.trained.processes,
         keep=keep,
     )
-
-
-def _of_answers(
-    mask: Tensor,
-    minibatches: Sequence[Minibatch],
-    forward: Callable[[PackedPairs], tuple[Tensor, ...]],
-    processes: Processes,
-    *,
-    keep: bool,
-) -> tuple[list[Tensor], Tensor | None]:
-    """What `forward` gives for every answer token, [sum A] a tensor, as rows; of all processes.
-
-    With `keep` also the first tensor of the first micro-batch, with its graph.
-    """
-    results: list[Tensor] = []
-    first: Tensor | None = None
-    for number, micro in enumerate(micro for minibatch in minibatches for micro in minibatch):
-        rows = torch.tensor(micro.rows, device=mask.device)
-        with torch.set_grad_enabled(keep and number == 0):
-            flat = forward(micro.packed)
-        if keep and number == 0:
-            first = flat[0]
-        results = results or [x.new_zeros(mask.shape) for x in flat]
-        for result, x in zip(results, flat, strict=True):
-            if micro.weight:
-                result[rows] = pad_answers(x.detach(), mask[rows])
-    return [processes.add_up(result) for result in results], first  # each row is zero in all but one of them

@@ -69,7 +69,7 @@ class PpoRun:
         if self.config.score.normalise_answers:
             self._fit_scale(self.config.score.normalise_answers)
         if self.learner.value is not None:
-            self.learner.value.model.standardise(self.scale.mean, self.config.score.sign * self.scale.spread)
+            self.learner.value.standardise(self.scale.mean, self.config.score.sign * self.scale.spread)
 
     def _go_on(self, state: Path) -> None:
         progress = read_progress(state)

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +20,7 @@ from torch import Tensor
 from rewardplane.modeling.durable import disk_errors, sync_path
 
 from ..sums import check_sums, write_sums
-from ..whole_state import Stateful, load_whole_state, whole_state
-from .learner import Learner
+from .learner import Learner, State
 from .rollout import Rollout
 from .scoring import ScoreScale
 
@@ -52,17 +50,16 @@ class Progress:
     settings: str  # digest of what decides the run's numbers
 
 
-def snapshot(learner: Learner, ahead: Mapping[int, Rollout]) -> dict[str, Any]:
+def snapshot(learner: Learner, ahead: Mapping[int, Rollout]) -> State:
     """Weights and optimizer states in host memory, which training does not change any more; of the first process.
 
     And the rollouts of later updates, where there are any.
     """
-    wanted = learner.processes.first
-    tensors = {name: whole_state(part, wanted=wanted) for name, part in _parts(learner).items()}
+    tensors = learner.policy.state() | (learner.value.state() if learner.value is not None else {})
     return tensors | ({AHEAD: {update: rollout.tensors() for update, rollout in ahead.items()}} if ahead else {})
 
 
-def write_state(directory: Path, tensors: dict[str, Any], progress: Progress, keep: int) -> Path:
+def write_state(directory: Path, tensors: State, progress: Progress, keep: int) -> Path:
     """Writes the state of `progress.update` under `directory` and removes all but the newest `keep`."""
     directory.mkdir(parents=True, exist_ok=True)
     for half_written in directory.glob(".state.*"):  # by a run that was killed
@@ -106,18 +103,12 @@ def read_progress(state: Path) -> Progress:
 def load_weights(state: Path, learner: Learner) -> None:
     """Puts weights and optimizers back."""
     saved = torch.load(state / TENSORS, weights_only=True, mmap=True)  # a shard needs only its share
-    for part, content in _parts(learner).items():
-        load_whole_state(content, saved[part])
+    learner.policy.load(saved)
+    if learner.value is not None:
+        learner.value.load(saved)
 
 
 def read_ahead(state: Path) -> dict[int, dict[str, Tensor]]:
     """The rollouts of later updates that were sampled already."""
     found: dict[int, dict[str, Tensor]] = torch.load(state / TENSORS, weights_only=True, mmap=True).get(AHEAD, {})
     return found
-
-
-def _parts(learner: Learner) -> dict[str, Stateful]:
-    parts: dict[str, Stateful] = {"policy": learner.policy.model, "policy_optimizer": learner.policy.optimizer.adamw}
-    if learner.value is not None:
-        parts |= {"value": learner.value.model, "value_optimizer": learner.value.optimizer.adamw}
-    return parts

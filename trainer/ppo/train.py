@@ -44,6 +44,7 @@ def run_ppo(config: PpoRunConfig, judge: Judge | None = None, processes: Process
         run = PpoRun(config, judge, processes)
         metrics.watch(run.keeper.written, run.outages)
         stack.callback(run.collector.close)
+        stack.callback(run.learner.close)
         stack.enter_context(run.keeper)
         run.start()
         if run.evaluation is not None and processes.first:

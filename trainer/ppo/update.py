@@ -15,7 +15,6 @@ from .microbatch import Minibatch
 from .policy_steps import RATIO_DEVIATION, policy_steps
 from .rollout import TrainingBatch
 from .side_by_side import side_by_side
-from .value_steps import value_steps
 
 
 class UpdateStats:
@@ -58,7 +57,7 @@ def ppo_epochs(
     def of_value() -> list[dict[str, float]]:
         if value is None:
             return [{} for _ in steps]
-        return value_steps(value, batch, steps, config, update, first.values)
+        return value.steps(batch, steps, config, update, first.values)
 
     both = side_by_side(batch.answer_mask.device, of_policy, of_value, processes=learner.processes)
     return UpdateStats([policy_figures | value_figures for policy_figures, value_figures in zip(*both, strict=True)])

@@ -45,15 +45,19 @@ class ValueModel(nn.Module):
         return cls(model.base_model, head), loaded.encoder.fingerprint
 
     @classmethod
-    def from_sft_model(cls, directory: Path, device: str, generator: torch.Generator) -> ValueModel:
-        """For a reward model with another tokenizer: the SFT model's trunk, head ~ N(0, 1/sqrt(d+1))."""
-        model = load_causal_model(directory, torch.float32, device).model
+    def from_sft_model(cls, directory: Path, device: str, generator: torch.Generator) -> tuple[ValueModel, str]:
+        """For a reward model with another tokenizer: the SFT model's trunk, head ~ N(0, 1/sqrt(d+1)).
+
+        Also gives the fingerprint of the SFT model's tokenizer.
+        """
+        loaded = load_causal_model(directory, torch.float32, device)
+        model = loaded.model
         width = model.config.hidden_size
         head = nn.Linear(width, 1)
         with torch.no_grad():
             head.weight.normal_(0.0, (width + 1) ** -0.5, generator=generator)
             head.bias.zero_()
-        return cls(model.base_model, head.to(device))
+        return cls(model.base_model, head.to(device)), loaded.encoder.fingerprint
 
 
 def packed_values(model: ValueModel, packed: PackedPairs) -> Tensor:  # [sum A]
