@@ -27,7 +27,7 @@ from stories_parts.learned import SAMPLES, Recipe, trained_reward
 from stories_parts.settings import Variant
 from transformers import AutoTokenizer
 
-MAIN_COEF = 0.025
+MAIN_COEF = 0.035
 BEST_OF = (2, 4, 8, 16, 32)
 HELD_OUT_PROMPTS = 256
 
