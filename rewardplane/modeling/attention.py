@@ -98,15 +98,13 @@ class _Attend:
         self.window = window
 
     def packed(self, query: Tensor, key: Tensor, value: Tensor, packed: PackedPairs) -> Tensor:  # [1, T, H, D]
-        if not runs_kernel(query, query.shape[-1]) or self._needs_segments(packed.runs.most_keys):
+        width, runs = query.shape[-1], packed.runs
+        if not runs_kernel(query, width) or self._needs_segments(runs.most_keys):
             return self.rows(query, *copied_for_heads(query, key, value), packed.layout)
-        width = query.shape[-1]
-        queries, keys, values = (_token_rows(x) for x in (query, key, value))
-        rows = attend_runs(queries, keys, values, packed.runs, width, self.scaling)
-        if packed.alone:
-            found = self._alone(query, *copied_for_heads(query, key, value), packed.alone, packed.segments)
-            where = [range(s.start, s.start + s.length) for s in (packed.segments[i] for i in packed.alone)]
-            rows = rows.index_copy(0, torch.tensor([row for run in where for row in run]), torch.cat(found))
+        rows = attend_runs(_token_rows(query), _token_rows(key), _token_rows(value), runs, width, self.scaling)
+        if runs.alone:
+            found = self._alone(query, *copied_for_heads(query, key, value), runs.alone, packed.segments)
+            rows = rows.index_copy(0, runs.alone_rows, torch.cat(found))
         return rows.view(1, len(rows), -1, width)
 
     def rows(self, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:  # [1, T, H, D]

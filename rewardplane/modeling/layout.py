@@ -57,18 +57,13 @@ class Layout:
         return replace(self, bundles=bundles, **moved)
 
 
-def is_short(segment: Segment) -> bool:
-    """Whether it is computed together with others."""
-    own, above = _filled(segment.length), _filled(segment.position)
-    return own <= MAX_OWN and own + above <= MAX_KEYS
-
-
 def layout_of(segments: Sequence[Segment]) -> Layout:
     alike: dict[tuple[int, int], list[int]] = defaultdict(list)
     alone: list[int] = []
     for number, segment in enumerate(segments):
-        if is_short(segment):
-            alike[_filled(segment.length), _filled(segment.position)].append(number)
+        own, above = _filled(segment.length), _filled(segment.position)
+        if own <= MAX_OWN and own + above <= MAX_KEYS:
+            alike[own, above].append(number)
         else:
             alone.append(number)
     queries = [_rows([segments[i] for i in numbers], own) for (own, _), numbers in alike.items()]

@@ -21,7 +21,7 @@ from rewardplane.wire import TokenPair
 
 from .forest import Row, Segment, lay_by_prefix, lay_by_question
 from .fused.attention import Runs, runs_of
-from .layout import Layout, is_short, layout_of
+from .layout import Layout, layout_of
 from .upload import upload
 from .varlen import VarlenLayout, varlen_layout
 
@@ -71,17 +71,8 @@ class PackedPairs:
 
     @cached_property
     def runs(self) -> Runs:
-        """Where short segments lie, and what they see; without those in `alone` and what fills the row up."""
-        return runs_of(self.segments, [n for n, s in enumerate(self._read_segments) if is_short(s)])
-
-    @cached_property
-    def alone(self) -> tuple[int, ...]:
-        """Numbers of the long segments."""
-        return tuple(n for n, s in enumerate(self._read_segments) if not is_short(s))
-
-    @property
-    def _read_segments(self) -> tuple[Segment, ...]:
-        return self.segments[:-1] if self.num_filler_tokens else self.segments
+        """What attends to what, for the kernel of short segments, and which are too long for it."""
+        return runs_of(self.segments, len(self.segments) - bool(self.num_filler_tokens))
 
     @cached_property
     def varlen(self) -> VarlenLayout:

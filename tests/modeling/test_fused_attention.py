@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
+from rewardplane.modeling.attention import _Attend
 from rewardplane.modeling.forest import Segment
 from rewardplane.modeling.fused.attention import attend_runs, runs_of
 
@@ -20,13 +25,13 @@ FOREST = (
     Segment(90, 6, (), 0),
 )
 ROWS = 96
-READ = tuple(range(6))
+READ = 6
 
 
 def by_formula(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """[T, H, D] and [T, G, D] -> [T, H, D], over the rows that each row's segment lets it see."""
     sees = torch.zeros(ROWS, ROWS, dtype=torch.bool)
-    for number in READ:
+    for number in range(READ):
         own = slice(FOREST[number].start, FOREST[number].start + FOREST[number].length)
         sees[own, own] = torch.ones(FOREST[number].length, FOREST[number].length, dtype=torch.bool).tril()
         for above in FOREST[number].ancestors:
@@ -94,14 +99,14 @@ def test_a_segment_has_the_same_bits_beside_others_and_on_more_threads() -> None
     rows = [torch.randn(8000, 64, generator=torch.Generator().manual_seed(n)).requires_grad_() for n in range(3)]
     upstream = torch.randn(8000, 64, generator=torch.Generator().manual_seed(3))
 
-    def run(numbers: list[int]) -> list[Tensor]:
-        found = attend_runs(*rows, runs_of(segments, numbers), 16, None)
+    def run(numbers: Sequence[int]) -> list[Tensor]:
+        found = attend_runs(*rows, runs_of([segments[n] for n in numbers], len(numbers)), 16, None)
         return [found, *torch.autograd.grad(found, rows, upstream)]
 
-    together = run(list(range(200)))
+    together = run(range(200))
     torch.set_num_threads(2)
     try:
-        threads = run(list(range(200)))
+        threads = run(range(200))
     finally:
         torch.set_num_threads(1)
     some = run([3, 77, 150])
@@ -109,3 +114,24 @@ def test_a_segment_has_the_same_bits_beside_others_and_on_more_threads() -> None
         assert torch.equal(all_of_them, on_threads)
         for number in (3, 77, 150):
             assert torch.equal(few[40 * number : 40 * number + 40], all_of_them[40 * number : 40 * number + 40])
+
+
+@pytest.mark.parametrize("length", [990, 1100])
+def test_long_segments_attend_as_short_ones_do(length: int) -> None:
+    """Some by the kernel, some by torch's attention, and both beside a question that they share."""
+    segments = (Segment(0, 30, (), 0), Segment(30, length, (0,), 30), Segment(30 + length, 7, (0,), 30))
+    rows = 37 + length
+    inputs = [torch.randn(1, 2, rows, 16, generator=torch.Generator().manual_seed(n)) for n in range(3)]
+    runs = runs_of(segments, 3)
+    assert runs.alone == ((1,) if length == 1100 else ())
+    packed: Any = SimpleNamespace(runs=runs, segments=segments)
+    found = _Attend(None, None, None, None).packed(*inputs, packed)[0]
+    query, key, value = (x[0].double() for x in inputs)
+    for segment in segments:
+        own = torch.arange(segment.start, segment.start + segment.length)
+        seen = torch.cat([torch.arange(30) if segment.ancestors else own[:0], own])
+        logits = query[:, own] @ key[:, seen].transpose(1, 2) / 4.0
+        hidden = torch.ones(len(own), len(own), dtype=torch.bool).triu(1)
+        logits[:, :, len(seen) - len(own) :].masked_fill_(hidden, -torch.inf)
+        expected = logits.softmax(-1) @ value[:, seen]
+        assert (found[own].transpose(0, 1) - expected).abs().max() < 2e-6

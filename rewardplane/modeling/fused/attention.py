@@ -1,4 +1,4 @@
-"""Attention of a packed row's short segments as one kernel, without filling them up and without a mask, on CPU."""
+"""Attention of a packed row's segments as one kernel, without filling them up and without a mask, on CPU."""
 
 from __future__ import annotations
 
@@ -15,31 +15,41 @@ from ..forest import Segment
 from ..rounded import rounded_dtype
 from .rows import HAVE_NUMBA, SHARE, array, in_parts
 
+MOST_KEYS = 1024
+"""Of a segment, its own included; for more torch's attention is as quick."""
 WIDTHS = 8
 """Head widths are multiples of a vector's numbers."""
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Where S segments and what they see lie in a packed row."""
+    """Where S short segments and what they see lie in a packed row."""
 
     starts: NDArray[np.int64]  # [S]  first row of each
     firsts: NDArray[np.int64]  # [S + 1]  where its runs begin among all
     runs: NDArray[np.int64]  # [R, 2]  first row and number of rows: those of its ancestors, then its own
     most_keys: int
     """Of one segment."""
+    alone: tuple[int, ...]  # numbers of the long segments
+    alone_rows: Tensor  # int64[sum length]  of the long segments, one after the other
 
 
-def runs_of(segments: Sequence[Segment], numbers: Sequence[int]) -> Runs:
-    """Of the segments with these numbers."""
-    paths = [(*segments[i].ancestors, i) for i in numbers]
+def runs_of(segments: Sequence[Segment], count: int) -> Runs:
+    """Of the first `count` segments."""
+    short: list[int] = []
+    alone: list[int] = []
+    for number, segment in enumerate(segments[:count]):
+        (short if segment.position + segment.length <= MOST_KEYS else alone).append(number)
+    paths = [(*segments[i].ancestors, i) for i in short]
+    runs = [(segments[i].start, segments[i].length) for path in paths for i in path]
+    long = [np.arange(segments[i].start, segments[i].start + segments[i].length) for i in alone]
     return Runs(
-        starts=np.array([segments[i].start for i in numbers], np.int64),
+        starts=np.array([segments[i].start for i in short], np.int64),
         firsts=np.cumsum([0, *map(len, paths)], dtype=np.int64),
-        runs=np.array([(segments[i].start, segments[i].length) for path in paths for i in path], np.int64).reshape(
-            -1, 2
-        ),
-        most_keys=max((segments[i].position + segments[i].length for i in numbers), default=0),
+        runs=np.array(runs, np.int64).reshape(-1, 2),
+        most_keys=max((segments[i].position + segments[i].length for i in short), default=0),
+        alone=tuple(alone),
+        alone_rows=torch.from_numpy(np.concatenate([np.empty(0, np.int64), *long])),
     )
 
 
