@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from one_by_one import mixed_pairs
+from torch import Tensor, nn
 
-from rewardplane.modeling.attention import _Attend
+from rewardplane.modeling.attention import _Attend, attend
 from rewardplane.modeling.forest import Segment
 from rewardplane.modeling.fused.attention import attend_runs, runs_of
+from rewardplane.modeling.packing import pack
 
 # Two questions of 20 and 9 tokens, the first with three answers (one of which goes on), and what fills the row.
 FOREST = (
@@ -135,3 +137,18 @@ def test_long_segments_attend_as_short_ones_do(length: int) -> None:
         logits[:, :, len(seen) - len(own) :].masked_fill_(hidden, -torch.inf)
         expected = logits.softmax(-1) @ value[:, seen]
         assert (found[own].transpose(0, 1) - expected).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("width", [8, 16, 24])
+def test_values_may_have_another_width_than_keys(width: int) -> None:
+    """As DeepSeek's have. In float64 torch attends, whatever the widths."""
+    packed = pack(mixed_pairs(), round_to=1)
+    random = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(1, heads, packed.num_tokens, size, generator=random)
+        for heads, size in ((4, 16), (2, 16), (2, width))
+    )
+    found, _ = attend(nn.Module(), query, key, value, None, packed_pairs=packed)
+    expected, _ = attend(nn.Module(), query.double(), key.double(), value.double(), None, packed_pairs=packed)
+    assert found.shape == (1, packed.num_tokens, 4, width)
+    assert (found - expected).abs().max() < 2e-6

@@ -53,10 +53,20 @@ def runs_of(segments: Sequence[Segment], count: int) -> Runs:
     )
 
 
-def runs_kernel(query: Tensor, width: int) -> bool:
-    """Whether there is a kernel for queries like these, of this head width."""
-    float32 = query.dtype == rounded_dtype(query) == torch.float32
-    return HAVE_NUMBA and query.device.type == "cpu" and float32 and width % WIDTHS == 0
+def runs_kernel(
+    query: Tensor,  # [..., D]
+    key: Tensor,  # [..., D]
+    value: Tensor,  # [..., E]  in some families another width
+) -> bool:
+    """Whether there is a kernel for tensors like these."""
+    width = query.shape[-1]
+    return (
+        HAVE_NUMBA
+        and query.device.type == "cpu"
+        and query.dtype == key.dtype == value.dtype == rounded_dtype(query) == torch.float32
+        and value.shape[-1] == width
+        and width % WIDTHS == 0
+    )
 
 
 def attend_runs(
