@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from one_by_one import build, mixed_pairs
+from one_by_one import WINDOW, build, mixed_pairs
 from torch import Tensor
 
+from rewardplane.modeling.attention import UnsupportedAttention
 from rewardplane.modeling.fused import layer as fused
 from rewardplane.modeling.models import packed_logprobs, packed_scores
 from rewardplane.modeling.packing import pack
@@ -114,6 +115,31 @@ def test_a_replaced_part_is_run(entered: list[int]) -> None:
         found = packed_scores(model, packed)
     assert len(entered) == model.config.num_hidden_layers - 1
     assert (found - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("family", "overrides"),
+    [
+        ("llama", {"sliding_window": WINDOW}),  # which Llama's attention does not read
+        ("mistral", {"sliding_window": WINDOW}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}),
+    ],
+)
+def test_windows_are_those_of_the_family(
+    family: str, overrides: dict[str, Any], monkeypatch: pytest.MonkeyPatch, entered: list[int]
+) -> None:
+    model = build(family, causal=True, **overrides)
+    found, _ = outcome(model)
+    assert len(entered) == model.config.num_hidden_layers
+    with module_by_module(monkeypatch):
+        expected, _ = outcome(model)
+    assert torch.equal(found, expected)
+
+
+def test_dropout_is_refused() -> None:
+    model = build("llama", causal=False, attention_dropout=0.1).train()
+    with pytest.raises(UnsupportedAttention, match="dropout must be off"):
+        packed_scores(model, pack(mixed_pairs()))
 
 
 @pytest.mark.parametrize("family", ["qwen3", "gemma2", "gpt2"])

@@ -72,8 +72,10 @@ def _runs(layer: Any, x: Tensor) -> bool:
 
 
 def _window(attention: Any) -> int | None:
-    """Of a layer where it has its own, else of all."""
-    return getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None))
+    """Mistral's is that of all layers, Qwen2's the layer's own; Llama has none, whatever its configuration says."""
+    whose = attention.config if attention.config.model_type == "mistral" else attention
+    window: int | None = getattr(whose, "sliding_window", None)
+    return window
 
 
 def _is_watched(layer: nn.Module) -> bool:
@@ -104,7 +106,8 @@ def _layer(
     query, key, value = (y.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2) for y in rows)
     attended, _ = attend(
         attention, query, key, value, None,
-        scaling=attention.scaling, sliding_window=_window(attention), **options,
+        scaling=attention.scaling, sliding_window=_window(attention),
+        dropout=attention.attention_dropout if attention.training else 0.0, **options,
     )  # fmt: skip
     weights = (*_weights(projections[3:]), second.weight, *_weights(products))
     return _after(x, attended.flatten(2), read, second.variance_epsilon, *weights)
