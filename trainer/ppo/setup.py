@@ -27,6 +27,8 @@ def make_learner(config: PpoRunConfig, processes: Processes = ALONE) -> tuple[Lo
     """Loads the policy and the value model. Raises ConfigError when they have different tokenizers, or
     are not signed as they must be."""
     check_signed(config.trusted_keys, policy_path=config.policy.path, value_path=config.value.path)
+    # Once, before anything is loaded: models that are there would be counted twice.
+    config = config.model_copy(update={"gradient_checkpointing": computes_again(config, processes)})
     elsewhere = _value_process(config, processes)  # loads while the policy does
     try:
         policy = load_causal_model(config.policy.path, torch.float32, str(processes.loading_device(config.device)))
@@ -45,7 +47,7 @@ def make_learner(config: PpoRunConfig, processes: Processes = ALONE) -> tuple[Lo
 
 def _trained(model: torch.nn.Module, config: PpoRunConfig, processes: Processes) -> Trained:
     model.eval()  # with dropout, log-probs of one answer differ from pass to pass, and no ratio is 1
-    if computes_again(config, processes):
+    if config.gradient_checkpointing:
         recompute_layers(model)
     return Trained(model, processes)
 
@@ -76,6 +78,7 @@ def _value_learner(
 def load_value_learner(config: PpoRunConfig, processes: Processes = ALONE) -> tuple[ValueLearner, str]:
     """The value model and its optimizer, and the fingerprint of the tokenizer that it reads."""
     assert config.value_optimizer is not None
+    assert config.gradient_checkpointing != "auto"  # `make_learner` has decided
     device = str(processes.loading_device(config.device))
     if config.value.path is not None:
         value, fingerprint = ValueModel.from_reward_model(config.value.path, device)

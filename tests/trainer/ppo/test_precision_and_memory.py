@@ -10,6 +10,7 @@ import torch
 from conftest import Configure
 from ppo_gradients import one_step, ragged_pairs, training_batch
 from ppo_runs import NOWHERE, Models, digests, figures, read_config, settings
+from rewardplane.trainer.ppo import memory
 from rewardplane.trainer.ppo.config import PpoConfig
 from rewardplane.trainer.ppo.memory import Memory, does_not_fit
 from rewardplane.trainer.ppo.setup import make_learner
@@ -96,11 +97,22 @@ def test_auto_computes_layers_again_where_a_step_would_not_fit(
         assert all(isinstance(layer.forward, _Recomputed) == again for layer in layers_of(model))
 
 
+def test_auto_decides_for_both_models_before_either_takes_memory(
+    tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [2**40]  # and nothing when it is asked again
+    monkeypatch.setattr(memory, "free_memory", lambda device: free.pop() if free else 0)
+    chosen = {"gradient_checkpointing": "auto"}
+    policy, learner = make_learner(read_config(tmp_path, settings(tmp_path, models, NOWHERE, chosen)))
+    for model in (policy.model, learner.value.trained.model):
+        assert not any(isinstance(layer.forward, _Recomputed) for layer in layers_of(model))
+
+
 def test_what_each_of_two_processes_holds_is_half() -> None:
-    memory = Memory(held=100.0, cache=0.0, step=80.0, step_again=10.0)
-    assert does_not_fit(memory, free=199.0)  # nine tenths are 179.1 of the 180
-    assert not does_not_fit(memory, free=201.0)
-    assert not does_not_fit(memory, free=145.0, processes=2)  # 130.5 of 50 + 80
+    needed = Memory(held=100.0, cache=0.0, step=80.0, step_again=10.0)
+    assert does_not_fit(needed, free=199.0)  # nine tenths are 179.1 of the 180
+    assert not does_not_fit(needed, free=201.0)
+    assert not does_not_fit(needed, free=145.0, processes=2)  # 130.5 of 50 + 80
 
 
 def test_in_bfloat16_the_first_ratio_is_1_and_weights_stay_float32(tmp_path: Path, configure: Configure) -> None:
