@@ -36,8 +36,12 @@ class PpoRun:
         self.keeper = Keeper(config.output, config.policy.name)
         self.processes = processes
         self.policy, self.learner = make_learner(config, processes)
-        self.inputs = Inputs(files, self.policy, config)
-        self.collector = make_collector(config, self.policy, self.learner.policy.trained)
+        try:
+            self.inputs = Inputs(files, self.policy, config)
+            self.collector = make_collector(config, self.policy, self.learner.policy.trained)
+        except BaseException:
+            self.learner.close()
+            raise
         self.sampler = Sampler(config, self.policy, self.learner, self.inputs, self.collector)
         self.kl = (
             FixedKl(config.kl.coef)

@@ -9,7 +9,7 @@ from rewardplane.modeling.models import Loaded, load_causal_model
 from ..config import ConfigError
 from ..judges import PolicyServer, ReferenceJudge, RewardJudge
 from ..lora import adapt
-from ..models import check_signed
+from ..models import check_signed, choose_device
 from ..optim import Optimizer
 from ..processes import ALONE, Processes
 from ..recompute import recompute_layers
@@ -54,9 +54,9 @@ def _trained(model: torch.nn.Module, config: PpoRunConfig, processes: Processes)
 
 def _value_process(config: PpoRunConfig, processes: Processes) -> ValueProcess | None:
     """Where a CPU has cores for both models, and no other process shares in the run."""
-    threads = torch.get_num_threads()
+    threads, device = torch.get_num_threads(), choose_device(config.device)
     wanted = config.value_optimizer is not None and config.value.own_process
-    if not wanted or config.device != "cpu" or processes.count > 1 or threads == 1:
+    if not wanted or device.type != "cpu" or processes.count > 1 or threads == 1:
         return None
     return ValueProcess(config, threads // 2)
 

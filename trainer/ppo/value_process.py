@@ -16,6 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -46,11 +47,12 @@ class ValueProcess:
         """Returns at once: the model loads meanwhile, and `ready` waits for it."""
         own, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", MODULE, str(theirs.fileno())]
+            # -P: what lies where the run was started is no module of it, as for the run itself.
+            command = [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         self._connection = Connection(own.detach())
         self._lock = threading.Lock()
-        self._connection.send_bytes(pickle.dumps((config, threads)))
+        self._send((config, threads))
 
     def ready(self) -> str:
         """Fingerprint of the tokenizer that the value model reads, once it is loaded. Raises what loading raised."""
@@ -86,17 +88,22 @@ class ValueProcess:
 
     def _call(self, name: str, *arguments: Any) -> Any:
         with self._lock:
-            try:
-                self._connection.send_bytes(pickle.dumps((name, arguments)))
-            except BrokenPipeError:
-                raise self._gone() from None
+            self._send((name, arguments))
             return self._reply()
+
+    def _send(self, what: Any) -> None:
+        message = pickle.dumps(what)
+        try:
+            self._connection.send_bytes(message)
+        except OSError:
+            raise self._gone() from None
 
     def _reply(self) -> Any:
         try:
-            failed, result = pickle.loads(self._connection.recv_bytes())
-        except (EOFError, ConnectionResetError):
+            reply = self._connection.recv_bytes()
+        except (EOFError, OSError):  # the latter in the middle of a message, as when memory ran out over a state
             raise self._gone() from None
+        failed, result = pickle.loads(reply)
         if failed:
             raise result
         return result
@@ -128,7 +135,7 @@ class _Host:
 
 
 def serve(connection: Connection) -> None:
-    """Until the other end closes."""
+    """Until the other end closes, whatever it was waiting for."""
     from .setup import load_value_learner  # which starts this process
 
     hosts: list[_Host] = []
@@ -140,13 +147,11 @@ def serve(connection: Connection) -> None:
         hosts.append(_Host(learner))
         return fingerprint
 
-    _answer(connection, load)
-    while hosts:
-        try:
+    with suppress(EOFError, OSError):  # of the connection: those of the work are answers
+        _answer(connection, load)
+        while hosts:
             name, arguments = pickle.loads(connection.recv_bytes())
-        except EOFError:
-            return
-        _answer(connection, partial(getattr(hosts[0], name), *arguments))
+            _answer(connection, partial(getattr(hosts[0], name), *arguments))
 
 
 def _answer(connection: Connection, work: Callable[[], Any]) -> None:
@@ -154,8 +159,19 @@ def _answer(connection: Connection, work: Callable[[], Any]) -> None:
         reply = pickle.dumps((False, work()))
     except Exception as error:  # the run decides what it means
         error.add_note(traceback.format_exc())
-        reply = pickle.dumps((True, error))
+        reply = pickle.dumps((True, _sendable(error)))
     connection.send_bytes(reply)
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or what it says where it cannot be pickled and read again: some come from libraries in C or Rust."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        said = RuntimeError(f"{type(error).__name__}: {error}")
+        said.__notes__ = error.__notes__
+        return said
+    return error
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -15,11 +17,12 @@ import torch
 from conftest import Configure
 from other_tokenizer import save_with_other_tokenizer
 from ppo_runs import NOWHERE, Judges, Models, assert_same_run, read_config, settings, write_config
+from rewardplane.trainer.data import BadData
 from rewardplane.trainer.ppo.config import PpoRunConfig
 from rewardplane.trainer.ppo.setup import make_learner
 from rewardplane.trainer.ppo.train import run_ppo
 from rewardplane.trainer.ppo.value_learner import ValueLearner
-from rewardplane.trainer.ppo.value_process import ValueProcess, ValueProcessGone
+from rewardplane.trainer.ppo.value_process import ValueProcess, ValueProcessGone, _sendable
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +80,56 @@ def test_its_end_is_told_and_what_to_do(tmp_path: Path, models: Models) -> None:
     learner.close()
 
 
+def test_its_end_in_the_middle_of_a_message_is_told_like_any_other(tmp_path: Path, models: Models) -> None:
+    _, learner = make_learner(read_config(tmp_path, settings(tmp_path, models, NOWHERE, {})))
+    [child] = value_processes(psutil.Process())
+    child.suspend()
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(learner.value.load, {"value": torch.zeros(5_000_000)})  # more than a socket holds
+        time.sleep(0.5)
+        child.kill()
+        with pytest.raises(ValueProcessGone):
+            loading.result()
+    learner.close()
+
+
+def test_it_ends_with_a_run_that_does_not_begin(tmp_path: Path, models: Models) -> None:
+    too_long = {"data.max_question_tokens": 1}
+    with pytest.raises(BadData):
+        run_ppo(read_config(tmp_path, settings(tmp_path, models, NOWHERE, too_long)))
+    assert not value_processes(psutil.Process())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="auto is the GPU here")
+def test_it_runs_where_the_device_that_is_chosen_is_a_cpu(tmp_path: Path, models: Models) -> None:
+    _, learner = make_learner(read_config(tmp_path, settings(tmp_path, models, NOWHERE, {"device": "auto"})))
+    learner.close()
+    assert isinstance(learner.value, ValueProcess)
+
+
+def test_files_beside_the_run_are_no_modules_of_it(
+    tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "safetensors.py").write_text("raise RuntimeError")
+    monkeypatch.chdir(tmp_path)
+    _, learner = make_learner(read_config(tmp_path, settings(tmp_path, models, NOWHERE, {})))
+    learner.close()
+
+
+def test_an_error_that_cannot_be_read_again_is_told_in_words() -> None:
+    class OfTwo(Exception):
+        def __init__(self, what: str, why: str) -> None:
+            super().__init__(f"{what}: {why}")
+
+    error = OfTwo("layer 3", "no weight")
+    error.add_note("where it was")
+    found = pickle.loads(pickle.dumps(_sendable(error)))
+    assert (type(found), str(found)) == (RuntimeError, "OfTwo: layer 3: no weight")
+    assert found.__notes__ == ["where it was"]
+    known = ValueError("as it is")
+    assert _sendable(known) is known
+
+
 def test_an_error_of_a_call_is_raised_and_the_next_call_answered(tmp_path: Path, models: Models) -> None:
     _, learner = make_learner(read_config(tmp_path, settings(tmp_path, models, NOWHERE, {})))
     with pytest.raises(TypeError) as raised:
@@ -99,6 +152,7 @@ def test_kill_9_of_the_run_ends_it(tmp_path: Path, models: Models, judges: Judge
         run.kill()
         run.wait()
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def value_processes(of: psutil.Process) -> list[psutil.Process]:
