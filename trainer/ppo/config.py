@@ -32,8 +32,8 @@ class ValueConfig(Section):
     lora: LoraConfig | None = None
     """Trains low-rank changes and the head. None trains all weights."""
     own_process: bool = True
-    """Runs the value model in a process of its own where a CPU has a thread for it (350 MB more memory, and half the
-    time of an update); elsewhere it makes no difference. The numbers are the same."""
+    """Runs a value model of up to 100 MB in a process of its own where a CPU has a thread for it (350 MB more memory,
+    and half the time of an update); elsewhere it makes no difference. The numbers are the same."""
 
 
 class DataConfig(Section):

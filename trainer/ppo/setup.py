@@ -22,6 +22,10 @@ from .value import ValueModel
 from .value_learner import ValueLearner
 from .value_process import ValueProcess
 
+LARGEST_BYTES = 100 << 20
+"""Weights of a value model that gets a process of its own. Larger products keep cores busy from one process, too, and
+each saved state would be much to send."""
+
 
 def make_learner(config: PpoRunConfig, processes: Processes = ALONE) -> tuple[Loaded, Learner]:
     """Loads the policy and the value model. Raises ConfigError when they have different tokenizers, or
@@ -53,9 +57,10 @@ def _trained(model: torch.nn.Module, config: PpoRunConfig, processes: Processes)
 
 
 def _value_process(config: PpoRunConfig, processes: Processes) -> ValueProcess | None:
-    """Where a CPU has cores for both models, and no other process shares in the run."""
+    """Where a CPU has cores for both models, the value model is small, and no other process shares in the run."""
     threads, device = torch.get_num_threads(), choose_device(config.device)
-    wanted = config.value_optimizer is not None and config.value.own_process
+    weights = sum(file.stat().st_size for file in (config.value.path or config.policy.path).glob("*.safetensors"))
+    wanted = config.value_optimizer is not None and config.value.own_process and weights <= LARGEST_BYTES
     if not wanted or device.type != "cpu" or processes.count > 1 or threads == 1:
         return None
     return ValueProcess(config, threads // 2)

@@ -18,6 +18,7 @@ from conftest import Configure
 from other_tokenizer import save_with_other_tokenizer
 from ppo_runs import NOWHERE, Judges, Models, assert_same_run, read_config, settings, write_config
 from rewardplane.trainer.data import BadData
+from rewardplane.trainer.ppo import setup
 from rewardplane.trainer.ppo.config import PpoRunConfig
 from rewardplane.trainer.ppo.setup import make_learner
 from rewardplane.trainer.ppo.train import run_ppo
@@ -59,6 +60,15 @@ def test_it_runs_only_where_it_is_of_use(
     torch.set_num_threads(threads)
     _, learner = make_learner(read_config(tmp_path, settings(tmp_path, models, NOWHERE, overrides)))
     assert isinstance(learner.value, ValueLearner)
+
+
+def test_a_large_model_stays_in_the_run(tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    bytes_of_weights = (models.reward / "model.safetensors").stat().st_size
+    for largest, kind in ((bytes_of_weights, ValueProcess), (bytes_of_weights - 1, ValueLearner)):
+        monkeypatch.setattr(setup, "LARGEST_BYTES", largest)
+        _, learner = make_learner(read_config(tmp_path, settings(tmp_path, models, NOWHERE, {})))
+        learner.close()
+        assert isinstance(learner.value, kind)
 
 
 def test_what_its_loading_raises_ends_the_run(tmp_path: Path, models: Models) -> None:
