@@ -98,9 +98,9 @@ class _Attend:
         self.window = window
 
     def packed(self, query: Tensor, key: Tensor, value: Tensor, packed: PackedPairs) -> Tensor:  # [1, T, H, D]
-        width, runs = query.shape[-1], packed.runs
-        if not runs_kernel(query, key, value) or self._needs_segments(runs.most_keys):
+        if not runs_kernel(query, key, value) or self._needs_segments(packed.runs.most_keys):
             return self.rows(query, *copied_for_heads(query, key, value), packed.layout)
+        width, runs = query.shape[-1], packed.runs
         rows = attend_runs(_token_rows(query), _token_rows(key), _token_rows(value), runs, width, self.scaling)
         if runs.alone:
             found = self._alone(query, *copied_for_heads(query, key, value), runs.alone, packed.segments)

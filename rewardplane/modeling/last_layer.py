@@ -76,3 +76,8 @@ def _after(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Ten
 
 HOOKS = (_before, _after)
 """All that this module registers: they do nothing without `only_rows`."""
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether anybody else wants to see what goes in or out of it."""
+    return any(hook not in HOOKS for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()))

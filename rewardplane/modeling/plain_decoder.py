@@ -14,7 +14,7 @@ from transformers.activations import SiLUActivation
 from .fused.rotary import FAMILIES
 from .fused.rows import DTYPES, PLAIN
 from .fused.swiglu import PARTS
-from .last_layer import HOOKS
+from .last_layer import is_watched
 
 GENERAL = {nn.Linear, nn.Embedding, nn.ModuleList, nn.SiLU, SiLUActivation}
 LAYER = {"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"}
@@ -39,8 +39,7 @@ def _is_plain_module(module: nn.Module, source: str, dtype: torch.dtype) -> bool
     for x in module._parameters.values():
         if x is not None and (x.dtype != dtype or x.device.type != "cpu" or type(x) not in PLAIN):
             return False
-    hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-    return "forward" not in vars(module) and all(hook in HOOKS for hook in hooks)
+    return "forward" not in vars(module) and not is_watched(module)
 
 
 def _has_parts(model: Any) -> bool:

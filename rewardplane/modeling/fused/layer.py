@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..attention import attend
 from ..cpu_linear import PackedLinear, eligible, linear, weight_gradients
-from ..last_layer import HOOKS, rows_read
+from ..last_layer import is_watched, rows_read
 from ..layers import layers_of
 from .norm import FusedNorm, norm_backward, normed
 from .rotary import turn, turned
@@ -60,7 +60,7 @@ def _runs(layer: Any, x: Tensor) -> bool:
     attention, feed_forward = layer.self_attn, layer.mlp
     return (
         runs_fused(x)
-        and not _is_watched(layer)
+        and not any(is_watched(part) for part in layer.modules() if part is not layer)
         and eligible(x, attention.q_proj.weight)
         and len(attention._modules) == len(PROJECTIONS)
         and all(type(getattr(attention, name, None)) is PackedLinear for name in PROJECTIONS)
@@ -76,16 +76,6 @@ def _window(attention: Any) -> int | None:
     whose = attention.config if attention.config.model_type == "mistral" else attention
     window: int | None = getattr(whose, "sliding_window", None)
     return window
-
-
-def _is_watched(layer: nn.Module) -> bool:
-    """Whether somebody wants to see what goes in or out of a part, and would not."""
-    return any(
-        hook not in HOOKS
-        for part in layer.modules()
-        if part is not layer
-        for hook in (*part._forward_pre_hooks.values(), *part._forward_hooks.values())
-    )
 
 
 def _layer(
