@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from .fused.product import multiplies, multiply, panels_of
 from .packed_row import is_packed_row
 
 PACKED_FOR_ROWS = 1024
@@ -100,15 +101,18 @@ def weight_gradients(
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    y: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, _laid_out(weight, x), bias, "none", [], "")
+    if multiplies(weight):
+        return multiply(x, laid_out(weight), bias, len(weight))
+    # As they lie, weights take other kernels, and give other bits, for a single row and for widths that fill no vector.
+    as_it_lies = weight.requires_grad and x.numel() > x.shape[-1] and x.shape[-1] % VECTOR == 0
+    packed = weight if as_it_lies else laid_out(weight)
+    y: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, packed, bias, "none", [], "")
     return y
 
 
-def _laid_out(weight: Tensor, x: Tensor) -> Tensor:
-    if not weight.requires_grad:
-        return _pack(weight)
-    # As they lie, weights take other kernels, and give other bits, for a single row and for widths that fill no vector.
-    return weight if x.numel() > x.shape[-1] and x.shape[-1] % VECTOR == 0 else _reorder(weight)
+def laid_out(weight: Tensor) -> Tensor:  # [N, K]
+    """As products read it; kept where it is frozen."""
+    return _reorder(weight) if weight.requires_grad else _pack(weight)
 
 
 def _pack(weight: Tensor) -> Tensor:
@@ -138,5 +142,7 @@ class _Packed:
 
 
 def _reorder(weight: Tensor) -> Tensor:
+    if multiplies(weight):
+        return panels_of(weight.detach())
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight.default(weight.detach(), PACKED_FOR_ROWS)
     return packed

@@ -6,6 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from .frozen_decoder import frozen
 from .last_layer import only_rows
 from .packed_row import packed_row
 from .packing import PackedPairs
@@ -17,6 +18,8 @@ def packed_hidden(
     only: Tensor | None = None,  # int64[R], distinct  rows that will be read; None: all
 ) -> Tensor:  # [T, d]  at rows that are not in `only` something finite
     """Final hidden state of every token of the row, as if each pair had been run alone. Differentiable."""
+    if (decoder := frozen(backbone)) is not None and decoder.takes(packed):
+        return decoder.hidden(packed, only)
     with packed_row(), only_rows(only, packed.num_tokens):
         output = backbone(
             input_ids=packed.input_ids[None],

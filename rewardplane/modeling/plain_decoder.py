@@ -5,6 +5,7 @@ Adapters, quantised or sharded weights, hooks and modules of another make all ha
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -24,10 +25,19 @@ HEAD_NORMS = {"q_norm", "k_norm"}
 
 def is_plain(model: Any) -> bool:
     """Whether it is a causal model of one of FAMILIES in evaluation mode on the CPU, without anything unknown in it."""
-    family = getattr(getattr(model, "config", None), "model_type", None)
-    if family not in FAMILIES or model.training or not _has_parts(model):
+    if getattr(getattr(model, "config", None), "model_type", None) not in FAMILIES or model.training:
         return False
-    source, dtype = f"transformers.models.{family}.modeling_{family}", model.lm_head.weight.dtype
+    return _parts(model) == {"model", "lm_head"} and _all_plain(model) and _has_parts(model.model)
+
+
+def is_plain_backbone(model: Any, families: Collection[str]) -> bool:
+    """As `is_plain`, for what lies under a head, and with other families."""
+    return model.config.model_type in families and not model.training and _all_plain(model) and _has_parts(model)
+
+
+def _all_plain(model: Any) -> bool:
+    family, dtype = model.config.model_type, next(model.parameters()).dtype
+    source = f"transformers.models.{family}.modeling_{family}"
     return dtype in DTYPES and all(_is_plain_module(module, source, dtype) for module in model.modules())
 
 
@@ -42,15 +52,13 @@ def _is_plain_module(module: nn.Module, source: str, dtype: torch.dtype) -> bool
     return "forward" not in vars(module) and not is_watched(module)
 
 
-def _has_parts(model: Any) -> bool:
-    if _parts(model) != {"model", "lm_head"} or _parts(model.model) != {"embed_tokens", "layers", "norm", "rotary_emb"}:
-        return False
-    return all(
+def _has_parts(backbone: Any) -> bool:
+    return _parts(backbone) == {"embed_tokens", "layers", "norm", "rotary_emb"} and all(
         _parts(layer) == LAYER
         and _parts(layer.self_attn) in (PROJECTIONS, PROJECTIONS | HEAD_NORMS)
         and _parts(layer.mlp) == PARTS
         and isinstance(layer.mlp.act_fn, (nn.SiLU, SiLUActivation))
-        for layer in model.model.layers
+        for layer in backbone.layers
     )
 
 

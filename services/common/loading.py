@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from rewardplane.modeling.checkpoint import BadCheckpoint
+from rewardplane.modeling.frozen_decoder import freeze
 from rewardplane.modeling.sampling import Sampling
 from rewardplane.modeling.signing import BadKey, TrustedKeys
 from rewardplane.modeling.static_sampling import UnsupportedCache, static_cache
@@ -56,7 +57,8 @@ def read_model(role: Role, directory: Path, config: ServerConfig, processes: int
     if signed not in (None, model.loaded.manifest.digest):
         raise BadCheckpoint(f"{directory} was changed while it was loaded")
     _own_memory(model.loaded.model)
-    model.loaded.model.requires_grad_(False)  # frozen weights are laid out for the CPU once
+    model.loaded.model.requires_grad_(False)
+    freeze(model.loaded.model.base_model)
     if config.static_cache and "generate" in role.capabilities:
         _check_static_cache(model.loaded.model)
     kind = model.loaded.manifest.kind

@@ -89,28 +89,38 @@ def attend_runs(
 def _attend(
     query: Tensor, key: Tensor, value: Tensor, runs: Runs, width: int, scale: float
 ) -> tuple[Tensor, NDArray[np.float32]]:
-    from .attention_kernels import attend as kernel
-
     result = torch.zeros_like(query)
     log_z = np.empty(query.numel() // width, np.float32)
-    _shared_out(kernel, len(runs.starts), query, *_seen(query, key, value, runs, width, scale), _flat(result), log_z)
+    attend_arrays(array(query), array(key), array(value), array(result), log_z, runs, width, scale)
     return result, log_z
 
 
-def _seen(query: Tensor, key: Tensor, value: Tensor, runs: Runs, width: int, scale: float) -> tuple[Any, ...]:
-    return (
-        *map(_flat, (query, key, value)), query.shape[1] // width, key.shape[1] // width, width, np.float32(scale),
-        runs.starts, runs.firsts, runs.runs,
-    )  # fmt: skip
+def attend_arrays(
+    query: Any,  # [T, H * D]
+    key: Any,  # [T, G * D]
+    value: Any,  # [T, G * D]
+    result: Any,  # [T, H * D]
+    log_z: Any,  # [T * H]
+    runs: Runs,
+    width: int,  # D
+    scale: float,
+) -> None:
+    """Writes `result` and `log_z` at the rows of short segments."""
+    from .attention_kernels import attend as kernel
+
+    sizes = query.shape[1] // width, key.shape[1] // width, width, np.float32(scale)
+    places = runs.starts, runs.firsts, runs.runs
+    arrays = (x.reshape(-1) for x in (query, key, value))
+    _shared_out(kernel, len(runs.starts), query.size, *arrays, *sizes, *places, result.reshape(-1), log_z)
 
 
 def _flat(x: Tensor) -> Any:
     return array(x).reshape(-1)
 
 
-def _shared_out(kernel: Callable[..., None], count: int, query: Tensor, *arguments: Any) -> None:
+def _shared_out(kernel: Callable[..., None], count: int, numbers: int, *arguments: Any) -> None:
     """`count` segments or groups of heads, of which none needs another's result, over threads."""
-    parts = max(1, min(torch.get_num_threads(), count, query.numel() // SHARE))
+    parts = max(1, min(torch.get_num_threads(), count, numbers // SHARE))
     in_parts(kernel, *arguments, bounds=[count * part // parts for part in range(parts + 1)])
 
 
@@ -128,9 +138,10 @@ class _Attention(torch.autograd.Function):
 
         query, key, value, result = ctx.saved_tensors
         of_query, of_key, of_value = (torch.zeros_like(x) for x in (query, key, value))
+        heads, groups = query.shape[1] // ctx.width, key.shape[1] // ctx.width
         _shared_out(
-            kernel, key.shape[1] // ctx.width, query,
-            *_seen(query, key, value, ctx.runs, ctx.width, ctx.scale), _flat(result), ctx.log_z,
+            kernel, groups, query.numel(), *map(_flat, (query, key, value)), heads, groups, ctx.width,
+            np.float32(ctx.scale), ctx.runs.starts, ctx.runs.firsts, ctx.runs.runs, _flat(result), ctx.log_z,
             *map(_flat, (grad.contiguous(), of_query, of_key, of_value)),
         )  # fmt: skip
         return of_query, of_key, of_value, None, None, None

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .kernels import _inline, _kernel
+from .product import COLUMNS, TALL
 from .vectors import (
-    COLUMNS,
     ROWS,
     add_product,
     add_scaled,
@@ -21,10 +21,10 @@ from .vectors import (
     exponentials,
     largest,
     multiply_less,
-    set_product,
+    tall_product,
 )
 
-BLOCK = 2 * ROWS
+BLOCK = 2 * TALL
 """Queries that are computed together."""
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
@@ -95,10 +95,10 @@ def _multiply(
     into: Any, stride: int, columns: int, left: Any, left_row: int, right: Any, right_step: int, steps: int
 ) -> None:
     """into[BLOCK, columns] = left[BLOCK, steps] @ right[steps, columns]"""
-    for row in range(0, BLOCK, ROWS):
+    for row in range(0, BLOCK, TALL):
         for column in range(0, columns, COLUMNS):
             at = row * stride + column
-            set_product(into, at, stride, left, row * left_row, left_row, 1, right, column, right_step, steps)
+            tall_product(into, at, stride, left, row * left_row, left_row, 1, right, column, right_step, steps)
 
 
 @_kernel

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from ..attention import attend
-from ..cpu_linear import PackedLinear, eligible, linear, weight_gradients
+from ..cpu_linear import PackedLinear, eligible, weight_gradients
 from ..last_layer import is_watched, rows_read
 from ..layers import layers_of
-from .norm import FusedNorm, norm_backward, normed
-from .rotary import turn, turned
+from .layer_forward import feed, only, project, spread
+from .norm import FusedNorm, norm_backward
+from .rotary import turned
 from .rows import runs_fused
-from .swiglu import FusedFeedForward, swiglu, swiglu_apart, swiglu_backward
+from .swiglu import FusedFeedForward, swiglu_backward
 
 FAMILIES = {"llama", "mistral", "qwen2"}
 """Model types whose layers are what is written here."""
@@ -71,8 +72,11 @@ def _runs(layer: Any, x: Tensor) -> bool:
     )
 
 
-def _window(attention: Any) -> int | None:
-    """Mistral's is that of all layers, Qwen2's the layer's own; Llama has none, whatever its configuration says."""
+def window_of(attention: Any) -> int | None:
+    """How many tokens an attention sees.
+
+    Mistral's is that of all layers, Qwen2's the layer's own; Llama has none, whatever its configuration says.
+    """
     whose = attention.config if attention.config.model_type == "mistral" else attention
     window: int | None = getattr(whose, "sliding_window", None)
     return window
@@ -96,7 +100,7 @@ def _layer(
     query, key, value = (y.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2) for y in rows)
     attended, _ = attend(
         attention, query, key, value, None,
-        scaling=attention.scaling, sliding_window=_window(attention),
+        scaling=attention.scaling, sliding_window=window_of(attention),
         dropout=attention.attention_dropout if attention.training else 0.0, **options,
     )  # fmt: skip
     weights = (*_weights(projections[3:]), second.weight, *_weights(products))
@@ -110,83 +114,54 @@ def _weights(layers: Sequence[nn.Linear]) -> list[Tensor | None]:
 def _before(x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:  # [1, T, H * D], [1, T, G * D], [1, T, G * D]
     """Queries, keys and values of every token, turned to its position."""
     if not torch.is_grad_enabled():
-        return _queries_keys_values(x, *arguments)[0]
+        return project(x, *arguments)[:3]
     result: tuple[Tensor, ...] = _Before.apply(x, *arguments)  # type: ignore[no-untyped-call]
     return result
-
-
-def _queries_keys_values(
-    x: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    read: Tensor | None,
-    eps: float,
-    norm: Tensor,
-    *projections: Tensor | None,  # weight and bias of each
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, Any]]:
-    """Also gives what its backward needs: the normed states and their scales."""
-    states, scales = normed(x, norm, eps)
-    query, key, value = (
-        linear(rows, weight, bias)  # type: ignore[arg-type]
-        for rows, weight, bias in zip(
-            (_only(states, read), states, states), projections[::2], projections[1::2], strict=True
-        )
-    )
-    query = _spread(query, read, x.shape[1])
-    turn(query, cos, sin)
-    turn(key, cos, sin)
-    return (query, key, value), (states, scales)
 
 
 class _Before(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
         cos, sin, ctx.read, _, norm, *projections = arguments
-        result, (states, ctx.scales) = _queries_keys_values(x, *arguments)
+        *result, states, ctx.scales = project(x, *arguments)
         ctx.save_for_backward(x, states, cos, sin, norm, *projections[::2])
-        return result
+        return tuple(result)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, states, cos, sin, norm, *weights = ctx.saved_tensors
         of_query, of_key, of_value = grads
-        of_query = _only(turned(of_query.contiguous(), cos, sin, -1.0), ctx.read)
+        of_query = only(turned(of_query.contiguous(), cos, sin, -1.0), ctx.read)
         of_key, of_value = turned(of_key.contiguous(), cos, sin, -1.0), of_value.contiguous()
-        of_states = _spread(of_query @ weights[0], ctx.read, x.shape[1])
+        of_states = spread(of_query @ weights[0], ctx.read, x.shape[1])
         _rows(of_states).addmm_(_rows(of_key), weights[1]).addmm_(_rows(of_value), weights[2])
         of_x, of_norm = norm_backward(of_states, x, norm, ctx.scales)
-        of_weights = _weight_gradients(ctx, 6, (of_query, of_key, of_value), (_only(states, ctx.read), states, states))
+        of_weights = _weight_gradients(ctx, 6, (of_query, of_key, of_value), (only(states, ctx.read), states, states))
         return of_x, None, None, None, None, of_norm, *of_weights
 
 
-def _after(x: Tensor, attended: Tensor, *arguments: Any) -> Tensor:  # [1, T, d]
+def _after(x: Tensor, attended: Tensor, read: Tensor | None, *arguments: Any) -> Tensor:  # [1, T, d]
     """The output projection and the feed-forward part, each added to what went in."""
     if not torch.is_grad_enabled():
-        read, eps, o_weight, o_bias, norm, *products = arguments
-        middle = linear(_only(attended, read), o_weight, o_bias).add_(_only(x, read))
-        states, _ = normed(middle, norm, eps)
-        gate, up = linear(states, *products[0:2]), linear(states, *products[2:4])
-        return _replaced(x, read, linear(swiglu(gate, up), *products[4:6]).add_(middle))
-    result: Tensor = _After.apply(x, attended, *arguments)  # type: ignore[no-untyped-call]
+        return _replaced(x, read, feed(only(x, read), only(attended, read), *arguments).result)
+    result: Tensor = _After.apply(x, attended, read, *arguments)  # type: ignore[no-untyped-call]
     return result
 
 
 class _After(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, attended: Tensor, *arguments: Any) -> Tensor:
-        ctx.read, eps, o_weight, o_bias, norm, *products = arguments
-        attended = _only(attended, ctx.read)
-        middle = linear(attended, o_weight, o_bias).add_(_only(x, ctx.read))
-        states, ctx.scales = normed(middle, norm, eps)
-        gate, up = linear(states, *products[0:2]), linear(states, *products[2:4])
-        hidden = swiglu_apart(gate, up)
-        ctx.save_for_backward(attended, middle, states, gate, up, hidden, o_weight, norm, *products[::2])
-        return _replaced(x, ctx.read, linear(hidden, *products[4:6]).add_(middle))
+    def forward(ctx: Any, x: Tensor, attended: Tensor, read: Tensor | None, *arguments: Any) -> Tensor:
+        _, o_weight, _, norm, *products = arguments
+        attended = only(attended, read)
+        result, *between, ctx.scales = feed(only(x, read), attended, *arguments)
+        ctx.read = read
+        ctx.save_for_backward(attended, *between, o_weight, norm, *products[::2])
+        return _replaced(x, read, result)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         attended, middle, states, gate, up, hidden, o_weight, norm, *weights = ctx.saved_tensors
-        of_y = _only(grad, ctx.read).contiguous()
+        of_y = only(grad, ctx.read).contiguous()
         of_gate, of_up = swiglu_backward(of_y @ weights[2], gate, up)
         of_states = of_gate @ weights[0]
         _rows(of_states).addmm_(_rows(of_up), weights[1])
@@ -195,7 +170,7 @@ class _After(torch.autograd.Function):
         of_products = _weight_gradients(ctx, 7, (of_gate, of_up, of_y), (states, states, hidden))
         return (
             _replaced(grad, ctx.read, of_middle),
-            _spread(of_middle @ o_weight, ctx.read, grad.shape[1]),
+            spread(of_middle @ o_weight, ctx.read, grad.shape[1]),
             None, None,
             *_weight_gradients(ctx, 4, (of_middle,), (attended,)),
             of_norm,
@@ -211,14 +186,6 @@ def _weight_gradients(ctx: Any, first: int, grads: Sequence[Tensor], inputs: Seq
         for number, (grad, x) in enumerate(zip(grads, inputs, strict=True))
         for found in weight_gradients(grad, x, needs[2 * number], needs[2 * number + 1])
     ]
-
-
-def _only(x: Tensor, read: Tensor | None) -> Tensor:  # [1, T, W] -> [1, R, W]
-    return x if read is None else x.index_select(1, read)
-
-
-def _spread(x: Tensor, read: Tensor | None, num_tokens: int) -> Tensor:  # [1, R, W] -> [1, T, W], zero elsewhere
-    return x if read is None else x.new_zeros(1, num_tokens, x.shape[2]).index_copy_(1, read, x)
 
 
 def _replaced(x: Tensor, read: Tensor | None, rows: Tensor) -> Tensor:  # [1, T, W], [1, R, W] -> [1, T, W]

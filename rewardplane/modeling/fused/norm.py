@@ -72,11 +72,12 @@ def normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Scales]:
     result = torch.empty_like(x)
     rows = rows_of(x)
     scales = np.empty(len(rows), np.float32)
-    over_rows(kernel, rows, _numbers(weight), np.float32(eps), rows_of(result), scales)
+    over_rows(kernel, rows, numbers(weight), np.float32(eps), rows_of(result), scales)
     return result, scales
 
 
-def _numbers(weight: Tensor) -> Any:
+def numbers(weight: Tensor) -> Any:
+    """The weight as kernels see it."""
     # A copy: what numpy has seen of a weight may not be freed again, as sharded training does.
     return array(weight.clone())
 
@@ -101,5 +102,5 @@ def norm_backward(grad: Tensor, x: Tensor, weight: Tensor, scales: Scales) -> tu
     rows = rows_of(x)
     grad_x = torch.empty_like(x)
     sums = np.zeros((blocks(len(rows)), len(weight)))
-    over_rows(kernel, rows, rows_of(grad.contiguous()), _numbers(weight), scales, rows_of(grad_x), sums, BLOCK)
+    over_rows(kernel, rows, rows_of(grad.contiguous()), numbers(weight), scales, rows_of(grad_x), sums, BLOCK)
     return grad_x, torch.from_numpy(sums.sum(0)).to(weight.dtype)

@@ -15,10 +15,12 @@ from numba import types
 from numba.core.cgutils import alloca_once, for_range, for_range_slice, get_or_insert_function
 from numba.extending import intrinsic
 
+from .product import COLUMNS, TALL
+
 _written_out: Any = intrinsic  # callers leave `typing` out
 VECTOR = 8
-ROWS, COLUMNS = 4, 2 * VECTOR
-"""Of a panel of `add_product`: eight accumulators, which with what is multiplied fill sixteen registers."""
+ROWS = 4
+"""Of a panel of `add_product`, whose left side lies across: eight registers add up."""
 
 KIND = ir.VectorType(ir.FloatType(), VECTOR)
 UNDEFINED = ir.Constant(KIND, ir.Undefined)
@@ -102,24 +104,24 @@ class _Code:
         return self.builder.call(function, [a, b, c])
 
 
-def _product(add: bool, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _product(add: bool, rows: int, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     code = _Code(context, builder, signature, arguments)
     _, at, stride, _, left_at, left_row, left_step, _, right_at, right_step, steps = arguments
     parts = range(0, COLUMNS, VECTOR)
-    targets = [[code.vector(0, code.sum(at, code.times(stride, row), part)) for part in parts] for row in range(ROWS)]
-    totals = [[alloca_once(builder, KIND) for _ in parts] for _ in range(ROWS)]
-    for row in range(ROWS):
+    targets = [[code.vector(0, code.sum(at, code.times(stride, row), part)) for part in parts] for row in range(rows)]
+    totals = [[alloca_once(builder, KIND) for _ in parts] for _ in range(rows)]
+    for row in range(rows):
         for target, total in zip(targets[row], totals[row], strict=True):
             builder.store(code.load(target) if add else _constant(0.0), total)
     with for_range(builder, steps) as loop:
         right = code.sum(right_at, code.times(loop.index, right_step))
         factors = [code.load(code.vector(7, code.sum(right, part))) for part in parts]
         left = code.sum(left_at, code.times(loop.index, left_step))
-        for row in range(ROWS):
+        for row in range(rows):
             number = code.everywhere(code.number(3, code.sum(left, code.times(left_row, row))))
             for factor, total in zip(factors, totals[row], strict=True):
                 builder.store(code.multiply_add(number, factor, builder.load(total)), total)
-    for row in range(ROWS):
+    for row in range(rows):
         for target, total in zip(targets[row], totals[row], strict=True):
             code.store(builder.load(total), target)
     return code.nothing
@@ -139,16 +141,25 @@ def add_product(
 
     Neighbours in a row are neighbours in memory, but for `left`, whose own are `left_step` apart.
     """
-    return _product_types(into, left, right), partial(_product, True)
+    return _product_types(into, left, right), partial(_product, True, ROWS)
 
 
 @_written_out
-def set_product(
+def tall_product(
     typing: Any, into: Any, at: Any, stride: Any, left: Any, left_at: Any, left_row: Any, left_step: Any,
     right: Any, right_at: Any, right_step: Any, steps: Any,
 ) -> Any:  # fmt: skip
-    """As `add_product`, whatever was in `into`."""
-    return _product_types(into, left, right), partial(_product, False)
+    """into[TALL, 16] = left[TALL, steps] @ right[steps, 16], as `add_product` reads them."""
+    return _product_types(into, left, right), partial(_product, False, TALL)
+
+
+@_written_out
+def row_product(
+    typing: Any, into: Any, at: Any, stride: Any, left: Any, left_at: Any, left_row: Any, left_step: Any,
+    right: Any, right_at: Any, right_step: Any, steps: Any,
+) -> Any:  # fmt: skip
+    """As `tall_product`, for a single row."""
+    return _product_types(into, left, right), partial(_product, False, 1)
 
 
 def _scaled(add: bool, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

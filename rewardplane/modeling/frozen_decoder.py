@@ -1,0 +1,86 @@
+"""A decoder whose weights no longer change, over packed rows on a CPU, without transformers' modules.
+
+For a single short pair these, and Python's way through a layer, take three times as long as the numbers do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .frozen_layer import Floats, FrozenLayer, Room
+from .fused.attention import MOST_KEYS, WIDTHS
+from .fused.layer import FAMILIES, window_of
+from .fused.norm import numbers
+from .fused.product import multiplies
+from .fused.rows import array, over_rows
+from .packing import PackedPairs
+from .plain_decoder import is_plain_backbone
+
+_frozen: WeakKeyDictionary[nn.Module, FrozenDecoder] = WeakKeyDictionary()
+
+
+def freeze(backbone: Any) -> None:
+    """From now on its rows run here wherever they can: its weights must not change any more."""
+    if (decoder := FrozenDecoder.of(backbone)) is not None:
+        _frozen[backbone] = decoder
+
+
+def frozen(backbone: nn.Module) -> FrozenDecoder | None:
+    return None if torch.is_grad_enabled() else _frozen.get(backbone)
+
+
+class FrozenDecoder:
+    def __init__(self, backbone: Any) -> None:
+        self._embedding, self._turns = array(backbone.embed_tokens.weight), backbone.rotary_emb
+        self._like = backbone.layers[0]
+        self._layers = [FrozenLayer(layer) for layer in backbone.layers]
+        self._norm = numbers(backbone.norm.weight), np.float32(backbone.norm.variance_epsilon)
+        windows = [window for layer in backbone.layers if (window := window_of(layer.self_attn)) is not None]
+        self._window = min(windows, default=MOST_KEYS)
+
+    @classmethod
+    def of(cls, backbone: Any) -> Self | None:
+        """If all that is in it is known, and our kernels multiply by it."""
+        if not is_plain_backbone(backbone, FAMILIES) or backbone.embed_tokens.weight.dtype != torch.float32:
+            return None
+        linear = [module for module in backbone.modules() if isinstance(module, nn.Linear)]
+        width = backbone.layers[0].self_attn.head_dim
+        ours = all(multiplies(module.weight) for module in linear) and width % WIDTHS == 0
+        return cls(backbone) if ours else None
+
+    def takes(self, packed: PackedPairs) -> bool:
+        """Whether all segments attend in the kernel."""
+        runs = packed.runs
+        return not runs.alone and runs.most_keys <= self._window and not torch.is_autocast_enabled("cpu")
+
+    def hidden(
+        self,
+        packed: PackedPairs,
+        only: Tensor | None,  # int64[R], distinct; None: all
+    ) -> Tensor:  # [T, d]
+        """As `forward.packed_hidden`."""
+        room = Room(self._like, packed.num_tokens)
+        np.take(self._embedding, packed.input_ids.numpy(), axis=0, out=room.x)
+        turns = self._turns(torch.from_numpy(room.x)[None], position_ids=packed.position_ids[None])
+        cos, sin = (array(x[0].contiguous()) for x in turns)
+        *others, last = self._layers
+        for layer in others:
+            layer(room, cos, sin, packed.runs)
+        if only is None:
+            last(room, cos, sin, packed.runs)
+            return torch.from_numpy(self._normed(room.x))
+        rows = only.numpy()
+        room.x[rows] = self._normed(last.at_rows(rows, room, cos, sin, packed.runs))
+        return torch.from_numpy(room.x)
+
+    def _normed(self, x: Floats) -> Floats:
+        from .fused.kernels import rms_norm
+
+        result = np.empty_like(x)
+        over_rows(rms_norm, x, *self._norm, result, np.empty(len(x), np.float32))
+        return result

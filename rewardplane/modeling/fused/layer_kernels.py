@@ -1,0 +1,61 @@
+"""A decoder layer on both sides of its attention, each one call: no other thread waits for Python between its products.
+
+Rows are taken block by block, so that what one step leaves is still in a core's cache when the next one reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .kernels import _kernel, rms_norm, rotate_in_place, swiglu
+from .product_kernels import BLOCK, multiply
+
+
+@_kernel
+def queries_keys_values(
+    x: Any, norm: Any, eps: Any, cos: Any, sin: Any,
+    q_weight: Any, q_bias: Any, k_weight: Any, k_bias: Any, v_weight: Any, v_bias: Any,
+    states: Any, scales: Any, query: Any, key: Any, value: Any, first: int, end: int,
+) -> None:  # fmt: skip
+    """states = norm(x); query, key and value = states @ weight + bias, and the first two turned to their positions.
+
+    Each weight is its transpose's panels.
+    """
+    for top in range(first, end, BLOCK):
+        bottom = min(top + BLOCK, end)
+        rms_norm(x, norm, eps, states, scales, top, bottom)
+        multiply(states, q_weight, q_bias, query, top, bottom)
+        multiply(states, k_weight, k_bias, key, top, bottom)
+        multiply(states, v_weight, v_bias, value, top, bottom)
+        rotate_in_place(query, cos, sin, top, bottom)
+        rotate_in_place(key, cos, sin, top, bottom)
+
+
+@_kernel
+def feed_forward(
+    attended: Any, x: Any, norm: Any, eps: Any,
+    o_weight: Any, o_bias: Any, gate_weight: Any, gate_bias: Any, up_weight: Any, up_bias: Any,
+    down_weight: Any, down_bias: Any,
+    result: Any, middle: Any, states: Any, gate: Any, up: Any, hidden: Any, scales: Any, first: int, end: int,
+) -> None:  # fmt: skip
+    """middle = x + attended @ o; states = norm(middle); result = middle + (silu(states @ gate) * (states @ up)) @ down.
+
+    Each weight is its transpose's panels, and has a bias.
+    """
+    for top in range(first, end, BLOCK):
+        bottom = min(top + BLOCK, end)
+        multiply(attended, o_weight, o_bias, middle, top, bottom)
+        _add(middle, x, top, bottom)
+        rms_norm(middle, norm, eps, states, scales, top, bottom)
+        multiply(states, gate_weight, gate_bias, gate, top, bottom)
+        multiply(states, up_weight, up_bias, up, top, bottom)
+        swiglu(gate, up, hidden, top, bottom)
+        multiply(hidden, down_weight, down_bias, result, top, bottom)
+        _add(result, middle, top, bottom)
+
+
+@_kernel
+def _add(into: Any, x: Any, first: int, end: int) -> None:
+    for row in range(first, end):
+        for j in range(into.shape[1]):
+            into[row, j] += x[row, j]

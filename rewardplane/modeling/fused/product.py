@@ -1,0 +1,57 @@
+"""Linear layers by a kernel of ours, on CPUs whose widest vectors are AVX2's: oneDNN leaves a fifth of these idle.
+
+For up to some thousand inputs the kernel gives oneDNN's bits: both add a row's products in the order of the inputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .rows import HAVE_NUMBA, array, over_rows, rows_of
+
+TALL, COLUMNS = 6, 16
+"""Of a panel of the result: twelve registers of eight numbers add up, and three hold what is multiplied."""
+WORK = 32
+"""Products that take as long as one number of a kernel that only passes over memory."""
+NO_BIAS = np.empty(0, np.float32)
+CPU = HAVE_NUMBA and torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
+def multiplies(weight: Tensor) -> bool:  # [N, K]
+    """Whether the kernel is there, and takes such a weight."""
+    return CPU and len(weight) >= COLUMNS
+
+
+def panels_of(weight: Tensor) -> Tensor:  # [N, K] -> [ceil(N / COLUMNS), K, COLUMNS]
+    """The weight as the kernel reads it."""
+    from .product_kernels import lay_out
+
+    outputs, inputs = weight.shape
+    panels = weight.new_empty(-(-outputs // COLUMNS), inputs, COLUMNS)
+    lay_out(array(weight.contiguous()), array(panels), 0, len(panels))
+    return panels
+
+
+def multiply(
+    x: Tensor,  # [..., K]
+    panels: Tensor,  # of a weight [N, K]
+    bias: Tensor | None,  # [N]
+    outputs: int,  # N
+) -> Tensor:  # [..., N]
+    """x @ weight^T + bias, without a graph."""
+    from .product_kernels import multiply as kernel
+
+    result = x.new_empty(*x.shape[:-1], outputs)
+    rows = rows_of(x.contiguous())
+    numbers = rows.size * outputs // WORK
+    over_rows(kernel, rows, array(panels), as_array(bias), rows_of(result), block=TALL, numbers=numbers)
+    return result
+
+
+def as_array(part: Tensor | None) -> Any:
+    """A weight's panels or a bias, which may be missing."""
+    return NO_BIAS if part is None else array(part)

@@ -1,0 +1,65 @@
+"""The product of a linear layer: what `kernels` is for single rows, this is for blocks of them. Arrays are float32.
+
+A weight lies in panels of COLUMNS outputs, in each of which neighbours belong to one input, so that a panel of the
+result is summed up in registers, input after input. No number of a row depends on how many rows there are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .kernels import _kernel
+from .product import COLUMNS, TALL
+from .vectors import row_product, tall_product
+
+BLOCK = 32 * TALL
+"""Rows that meet one panel before the next: they stay in a core's second cache, the panel in its first."""
+
+
+@_kernel
+def lay_out(weight: Any, panels: Any, first: int, end: int) -> None:
+    """panels[P, K, COLUMNS] of weight[N, K]; panels `first` to `end`. The last ends with the last output."""
+    outputs, inputs = weight.shape
+    for panel in range(first, end):
+        output = min(panel * COLUMNS, outputs - COLUMNS)
+        for k in range(inputs):
+            for j in range(COLUMNS):
+                panels[panel, k, j] = weight[output + j, k]
+
+
+@_kernel
+def multiply(x: Any, panels: Any, bias: Any, result: Any, first: int, end: int) -> None:
+    """result[T, N] = x[T, K] @ weight[N, K]^T + bias, rows `first` to `end`; `bias` may be empty."""
+    for top in range(first, end, BLOCK):
+        bottom = min(top + BLOCK, end)
+        for panel in range(len(panels)):
+            _multiply_panel(x, panels, panel, result, top, bottom)
+            if len(bias):
+                _add_bias(bias, result, panel, top, bottom)
+
+
+@_kernel
+def _multiply_panel(x: Any, panels: Any, panel: int, result: Any, top: int, bottom: int) -> None:
+    inputs, outputs = x.shape[1], result.shape[1]
+    column = min(panel * COLUMNS, outputs - COLUMNS)
+    left, right, into = x.reshape(-1), panels.reshape(-1), result.reshape(-1)
+    right_at = panel * inputs * COLUMNS
+    row = top
+    while row < bottom:
+        if bottom - top < TALL:
+            at = row * outputs + column
+            row_product(into, at, outputs, left, row * inputs, inputs, 1, right, right_at, COLUMNS, inputs)
+            row += 1
+        else:
+            row = min(row, bottom - TALL)  # some rows once more, to the same numbers
+            at = row * outputs + column
+            tall_product(into, at, outputs, left, row * inputs, inputs, 1, right, right_at, COLUMNS, inputs)
+            row += TALL
+
+
+@_kernel
+def _add_bias(bias: Any, result: Any, panel: int, top: int, bottom: int) -> None:
+    column = min(panel * COLUMNS, result.shape[1] - COLUMNS)
+    for row in range(top, bottom):
+        for j in range(column, column + COLUMNS):
+            result[row, j] += bias[j]
