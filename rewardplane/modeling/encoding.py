@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
 
 from rewardplane.wire import ChatMessage, Pair, TextPair, TokenPair
 
@@ -33,6 +34,8 @@ class PairEncoder:
         if not stop_token_ids:
             raise ValueError("the model names no stop token: set eos_token_id in generation_config.json")
         self.tokenizer = tokenizer
+        encodes_itself = getattr(type(tokenizer), "_encode_plus", None) is PreTrainedTokenizerFast._encode_plus
+        self._backend: Any = tokenizer.backend_tokenizer if encodes_itself else None
         self.stop_token_ids = tuple(int(i) for i in stop_token_ids)
         self.vocabulary_size = vocabulary_size
 
@@ -51,7 +54,7 @@ class PairEncoder:
         """A text, or a conversation up to the message to be answered. int32[Q], Q >= 1."""
         if isinstance(question, str) and not self.tokenizer.chat_template:
             # Tokenizers without a start token (GPT-2, Qwen): what ends a text also stands before the next one.
-            ids = self.tokenizer(question, verbose=False)["input_ids"] or [self.start_token_id]
+            ids: Sequence[int] = self._ids(question, special=True) or [self.start_token_id]
         else:
             ids = self._templated(question)
         return np.asarray(ids, np.int32)
@@ -64,12 +67,12 @@ class PairEncoder:
 
     def encode_answer(self, answer: str, *, ended: bool = True) -> Ids:
         """int32[A]; with the stop token that a finished answer ends with, unless `ended` is False."""
-        ids = self.tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = self._ids(answer, special=False)
         return np.asarray([*ids, self.stop_token_ids[0]] if ended else ids, np.int32)
 
     def encode_text(self, text: str) -> Ids:
         """A whole text with the tokenizer's special tokens and a stop token: language-model training text."""
-        ids = self.tokenizer(text, verbose=False)["input_ids"]
+        ids = self._ids(text, special=True)
         return np.asarray([*ids, self.stop_token_ids[0]], np.int32)
 
     def decode(self, ids: Ids) -> str:
@@ -100,6 +103,16 @@ class PairEncoder:
             "special": sorted((t["id"], t["content"]) for t in backend["added_tokens"] if t["special"]),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _ids(self, text: str, *, special: bool) -> list[int]:
+        """`tokenizer(text)` with or without its special tokens: of short texts, half of the time is that call's own."""
+        backend = self._backend
+        if backend is None or backend.truncation or backend.padding:  # which that call takes back
+            ids: list[int] = self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
+            return ids
+        if backend.encode_special_tokens != self.tokenizer.split_special_tokens:
+            backend.encode_special_tokens = self.tokenizer.split_special_tokens
+        return list(backend.encode(text, add_special_tokens=special).ids)
 
     def _templated(self, question: str | Sequence[ChatMessage]) -> Sequence[int]:
         if not self.tokenizer.chat_template:

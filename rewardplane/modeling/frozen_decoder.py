@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from .frozen_layer import Floats, FrozenLayer, Room
-from .fused.attention import MOST_KEYS, WIDTHS
+from .fused.attention import MOST_KEYS
 from .fused.layer import FAMILIES, window_of
+from .fused.layer_forward import are_ours
 from .fused.norm import numbers
-from .fused.product import multiplies
-from .fused.rows import array, over_rows
+from .fused.rows import VECTOR, array, over_rows
 from .packing import PackedPairs
 from .plain_decoder import is_plain_backbone
 
@@ -48,10 +48,8 @@ class FrozenDecoder:
         """If all that is in it is known, and our kernels multiply by it."""
         if not is_plain_backbone(backbone, FAMILIES) or backbone.embed_tokens.weight.dtype != torch.float32:
             return None
-        linear = [module for module in backbone.modules() if isinstance(module, nn.Linear)]
-        width = backbone.layers[0].self_attn.head_dim
-        ours = all(multiplies(module.weight) for module in linear) and width % WIDTHS == 0
-        return cls(backbone) if ours else None
+        weights = [module.weight for module in backbone.modules() if isinstance(module, nn.Linear)]
+        return cls(backbone) if are_ours(weights) and backbone.layers[0].self_attn.head_dim % VECTOR == 0 else None
 
     def takes(self, packed: PackedPairs) -> bool:
         """Whether all segments attend in the kernel."""
@@ -79,7 +77,7 @@ class FrozenDecoder:
         return torch.from_numpy(room.x)
 
     def _normed(self, x: Floats) -> Floats:
-        from .fused.kernels import rms_norm
+        from .fused.exact_kernels import rms_norm
 
         result = np.empty_like(x)
         over_rows(rms_norm, x, *self._norm, result, np.empty(len(x), np.float32))

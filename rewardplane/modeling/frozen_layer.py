@@ -66,7 +66,7 @@ class FrozenLayer:
         nothing = nothing[: len(rows)]
         self._project(x, cos, sin, room, self._query, no_weight * 2, (query, nothing, nothing))
         room.query[rows] = query
-        self._attend(room, runs)
+        self._attend(room, runs.at_rows(rows))
         self._feed_forward(x, room.attended[rows], room)
         return room.result[: len(rows)]
 

@@ -36,11 +36,7 @@ class JoinedPairEncoder(PairEncoder):
     def encode_question(self, question: str | Sequence[ChatMessage]) -> Ids:
         if not isinstance(question, str):
             raise UnencodablePair("a conversation was given, but this model's tokenizer joins two texts: send texts")
-        return np.asarray([*self._before, *self._tokens(question), *self._between], np.int32)
+        return np.asarray([*self._before, *self._ids(question, special=False), *self._between], np.int32)
 
     def encode_answer(self, answer: str, *, ended: bool = True) -> Ids:
-        return np.asarray([*self._tokens(answer), *(self._after if ended else ())], np.int32)
-
-    def _tokens(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return ids
+        return np.asarray([*self._ids(answer, special=False), *(self._after if ended else ())], np.int32)

@@ -15,6 +15,8 @@ from .fair_queue import FairQueue, has_room
 
 T = TypeVar("T")
 
+SHORT = 2048
+"""Characters that take no longer than the way to another thread and back: 1 ms."""
 CHARS_PER_TOKEN = 8
 """More than texts have, so that the bound on texts lets through what the bound on tokens would."""
 
@@ -31,7 +33,7 @@ class Texts(Generic[T]):
 
 
 class TokenizerThread:
-    """Tokenizes one request after the other, so that the event loop goes on answering. Lives on one event loop.
+    """Tokenizes one request after the other, long ones so that the event loop goes on answering. Lives on that loop.
 
     One thread: a tokenizer is not made for several, and takes a hundredth of the forward pass.
     """
@@ -45,6 +47,8 @@ class TokenizerThread:
 
     async def run(self, tokenize: Callable[[], T], chars: int) -> T:
         """`chars` is the length of the texts. Raises Unavailable (QUEUE_FULL) when too many wait already."""
+        if chars <= SHORT and self._running is None and not self._waiting:
+            return tokenize()
         loop = asyncio.get_running_loop()
         texts = Texts(tokenize, chars, loop.create_future())
         own, queued = self._waiting.tokens_of(texts.caller), self._waiting.tokens

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rewardplane.modeling import attention
 from rewardplane.modeling.forward import packed_hidden
+from rewardplane.modeling.frozen_decoder import frozen
 from rewardplane.modeling.packing import PackedPairs, Share, pack
 from rewardplane.wire import TokenPair
 
@@ -29,7 +30,8 @@ class PackedModel(ServedModel):
     ) -> tuple[list[Floats], RowTokens]:
         length = sum(len(pair.question_ids) + len(pair.answer_ids) for pair in pairs)
         with torch.inference_mode():
-            packed = pack(pairs, share=share, round_to=row_step(length)).to(self.loaded.model.device)
+            step = 1 if frozen(self.loaded.model.base_model) else row_step(length)
+            packed = pack(pairs, share=share, round_to=step).to(self.loaded.model.device)
             outputs = self.outputs(packed, temperature)
         return outputs, count_tokens(packed)
 
@@ -59,9 +61,9 @@ class PackedModel(ServedModel):
 
 
 def row_step(length: int) -> int:
-    """To a multiple of what a row of about `length` tokens is filled up.
+    """To a multiple of what a row of about `length` tokens is filled up, where products are oneDNN's.
 
-    oneDNN keeps a compiled kernel for every distinct number of rows: 0.4 to 0.8 GB when all lengths occur.
+    It keeps a compiled kernel for every distinct number of rows: 0.4 to 0.8 GB when all lengths occur.
     Short rows take small steps, so that at most a sixteenth of what is computed is filler.
     """
     return next((step for limit, step in ((64, 4), (128, 8), (256, 16), (512, 32)) if length <= limit), 64)

@@ -33,6 +33,24 @@ def test_forward_and_backward_equal_f_linear(shape: tuple[int, ...], bias: bool)
     assert_close(torch.autograd.grad(found, leaves, grad), wanted, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("outputs", [1, 15, 16, 17, 40, 250])
+@pytest.mark.parametrize("rows", [1, 5, 6, 7, 200])
+def test_every_number_of_rows_and_outputs_is_that_of_float64(rows: int, outputs: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    x, weight, bias = (torch.randn(*shape, generator=random) for shape in ((rows, 33), (outputs, 33), (outputs,)))
+    expected = F.linear(x.double(), weight.double(), bias.double())
+    assert_close(linear(x, weight, bias).double(), expected, atol=1e-5, rtol=0)
+    assert_close(linear(x, weight).double(), expected - bias, atol=1e-5, rtol=0)
+
+
+def test_a_nan_stays_in_its_row() -> None:
+    x, weight, bias = torch.zeros(9, 24), torch.ones(40, 24), torch.ones(40)
+    x[4, 7] = torch.nan
+    found = linear(x, weight, bias)
+    assert found[4].isnan().all()
+    assert torch.equal(found[torch.arange(9) != 4], torch.ones(8, 40))
+
+
 def test_what_is_frozen_gets_no_gradient() -> None:
     x, weight, bias = tensors(7)
     weight.requires_grad_(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +54,28 @@ def test_an_answer_is_its_text_and_the_first_stop_token(plain: PairEncoder) -> N
 def test_training_text_has_start_and_stop(plain: PairEncoder) -> None:
     ids = plain.encode_text(QUESTION)
     assert plain.tokenizer.decode(ids) == f"<s>{QUESTION}</s>"
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"truncation": True, "max_length": 3}, {"padding": "max_length", "max_length": 99}]
+)
+def test_texts_are_encoded_whole_whatever_others_asked_of_the_tokenizer(how: dict[str, Any]) -> None:
+    tokenizer = make_tokenizer()
+    encoder = PairEncoder(tokenizer, [STOP], VOCABULARY)
+    expected = tokenizer(QUESTION)["input_ids"]
+    tokenizer(QUESTION, **how)
+    assert encoder.encode_question(QUESTION).tolist() == expected
+    assert encoder.encode_answer(QUESTION).tolist() == [*expected[1:], STOP]
+
+
+def test_special_tokens_in_texts_are_split_where_the_tokenizer_says_so() -> None:
+    tokenizer = make_tokenizer()
+    encoder = PairEncoder(tokenizer, [STOP], VOCABULARY)
+    for split in (True, False):
+        tokenizer.split_special_tokens = split
+        ids = encoder.encode_answer("a</s>b", ended=False).tolist()
+        assert ids == tokenizer("a</s>b", add_special_tokens=False)["input_ids"]
+        assert (STOP in ids) != split
 
 
 def test_any_listed_stop_token_ends_an_answer(plain: PairEncoder) -> None:

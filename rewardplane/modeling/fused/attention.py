@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,10 @@ from torch import Tensor
 
 from ..forest import Segment
 from ..rounded import rounded_dtype
-from .rows import HAVE_NUMBA, SHARE, array, in_parts
+from .rows import HAVE_NUMBA, SHARE, VECTOR, array, in_parts
 
 MOST_KEYS = 1024
 """Of a segment, its own included; for more torch's attention is as quick."""
-WIDTHS = 8
-"""Head widths are multiples of a vector's numbers."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +32,58 @@ class Runs:
     alone: tuple[int, ...]  # numbers of the long segments
     alone_rows: Tensor  # int64[sum length]  of the long segments, one after the other
 
+    def at_rows(self, rows: NDArray[np.int64]) -> Runs:
+        """Of the short segments that these rows are in; of one that has a single one, that row alone. Rows ascend."""
+        own = self.runs[self.firsts[1:] - 1]
+        begins, ends = np.searchsorted(rows, own[:, 0]), np.searchsorted(rows, own.sum(1))
+        starts: list[int] = []
+        paths: list[list[list[int]]] = []
+        for segment in np.flatnonzero(ends > begins).tolist():
+            *path, (start, length) = self.runs[self.firsts[segment] : self.firsts[segment + 1]].tolist()
+            if ends[segment] - begins[segment] == 1:
+                row = int(rows[begins[segment]])
+                path += [[start, row - start]] if row > start else []
+                start, length = row, 1
+            starts.append(start)
+            paths.append([*path, [start, length]])
+        return _runs(starts, paths, self.most_keys)
+
 
 def runs_of(segments: Sequence[Segment], count: int) -> Runs:
-    """Of the first `count` segments."""
+    """Of the first `count` segments. What continues a question alone, and follows it in the row, is one run with it."""
     short: list[int] = []
     alone: list[int] = []
     for number, segment in enumerate(segments[:count]):
         (short if segment.position + segment.length <= MOST_KEYS else alone).append(number)
-    paths = [(*segments[i].ancestors, i) for i in short]
-    runs = [(segments[i].start, segments[i].length) for path in paths for i in path]
+    children = Counter(segment.ancestors[-1] for segment in segments[:count] if segment.ancestors)
+    starts: list[int] = []
+    paths: list[list[list[int]]] = []
+    for number in short:
+        segment = segments[number]
+        path = [[segments[i].start, segments[i].length] for i in (*segment.ancestors, number)]
+        if segment.ancestors and number == segment.ancestors[-1] + 1 and children[number - 1] == 1:
+            path[-2:] = [[path[-2][0], path[-2][1] + segment.length]]
+            starts[-1], paths[-1] = path[-1][0], path
+        else:
+            starts.append(segment.start)
+            paths.append(path)
+    most_keys = max((segments[i].position + segments[i].length for i in short), default=0)
+    return _runs(starts, paths, most_keys, alone, segments)
+
+
+def _runs(
+    starts: Sequence[int],
+    paths: Sequence[Sequence[Sequence[int]]],
+    most_keys: int,
+    alone: Sequence[int] = (),
+    segments: Sequence[Segment] = (),
+) -> Runs:
     long = [np.arange(segments[i].start, segments[i].start + segments[i].length) for i in alone]
     return Runs(
-        starts=np.array([segments[i].start for i in short], np.int64),
+        starts=np.array(starts, np.int64),
         firsts=np.cumsum([0, *map(len, paths)], dtype=np.int64),
-        runs=np.array(runs, np.int64).reshape(-1, 2),
-        most_keys=max((segments[i].position + segments[i].length for i in short), default=0),
+        runs=np.array([run for path in paths for run in path], np.int64).reshape(-1, 2),
+        most_keys=most_keys,
         alone=tuple(alone),
         alone_rows=torch.from_numpy(np.concatenate([np.empty(0, np.int64), *long])),
     )
@@ -65,7 +101,7 @@ def runs_kernel(
         and query.device.type == "cpu"
         and query.dtype == key.dtype == value.dtype == rounded_dtype(query) == torch.float32
         and value.shape[-1] == width
-        and width % WIDTHS == 0
+        and width % VECTOR == 0
     )
 
 

@@ -22,14 +22,17 @@ FAST = {"reassoc", "nsz", "arcp", "contract", "afn"}
 """Sums may be taken in another order, as vectors need it: in the same one in every run."""
 
 
-def _kernel(function: F) -> F:
-    """Compiled when first called, for each kind of array; kept on disk where there is a place for it."""
-    compile_it: Any = partial(njit, nogil=True, fastmath=FAST, error_model="numpy")
+def compiled(function: F, freedom: Any = FAST) -> F:
+    """When it is first called, for each kind of array; kept on disk where there is a place for it."""
+    compile_it: Any = partial(njit, nogil=True, fastmath=freedom, error_model="numpy")
     try:
-        compiled: F = compile_it(cache=True)(function)
+        kernel: F = compile_it(cache=True)(function)
     except RuntimeError:  # no directory that numba may write
-        compiled = compile_it()(function)
-    return compiled
+        kernel = compile_it()(function)
+    return kernel
+
+
+_kernel = compiled
 
 
 def _inline(function: F) -> F:

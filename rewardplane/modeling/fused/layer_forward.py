@@ -16,7 +16,7 @@ from ..cpu_linear import laid_out, linear
 from .norm import Scales, normed, numbers
 from .product import TALL, WORK, as_array, multiplies
 from .rotary import turn
-from .rows import over_rows, rows_of
+from .rows import VECTOR, over_rows, rows_of
 from .swiglu import swiglu_apart
 
 Weights = Sequence[Tensor | None]
@@ -55,7 +55,7 @@ def project(
     *projections: Tensor | None,  # as `Weights`
 ) -> Projected:
     """Queries, keys and values, turned to their positions."""
-    if read is None and _are_ours(projections):
+    if read is None and are_ours(projections[::2]):
         return _project_at_once(x, cos, sin, eps, norm, projections)
     states, scales = normed(x, norm, eps)
     query, key, value = (
@@ -94,7 +94,7 @@ def feed(
 ) -> Fed:
     """The output projection and the feed-forward part, each added to what went in."""
     weights = (o_weight, o_bias, *products)
-    if _are_ours(weights):
+    if are_ours(weights[::2]):
         return _feed_at_once(x, attended, eps, norm, weights)
     middle = linear(attended, o_weight, o_bias).add_(x)
     states, scales = normed(middle, norm, eps)
@@ -117,8 +117,13 @@ def _feed_at_once(x: Tensor, attended: Tensor, eps: float, norm: Tensor, weights
     return fed
 
 
-def _are_ours(weights: Weights) -> bool:
-    return all(multiplies(weight) for weight in weights[::2] if weight is not None)
+def are_ours(weights: Sequence[Tensor | None]) -> bool:
+    """And of widths that fill vectors, for what lies between products."""
+    return all(
+        multiplies(weight) and weight.shape[0] % VECTOR == weight.shape[1] % VECTOR == 0
+        for weight in weights
+        if weight is not None
+    )
 
 
 def _read(weights: Weights) -> list[Tensor | None]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .kernels import _kernel, rms_norm, rotate_in_place, swiglu
+from .exact_kernels import rms_norm, rotate_in_place, swiglu
+from .kernels import _kernel
 from .product_kernels import BLOCK, multiply
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .rows import BLOCK, array, blocks, over_rows, rows_of, runs_fused
+from .rows import BLOCK, array, blocks, kernels_for, over_rows, rows_of, runs_fused
 
 Scales = NDArray[np.float32]
 
@@ -67,12 +67,10 @@ def rms_norm(
 
 def normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Scales]:
     """Without a graph; also gives 1 / rms of each row, which `norm_backward` wants."""
-    from .kernels import rms_norm as kernel
-
     result = torch.empty_like(x)
     rows = rows_of(x)
     scales = np.empty(len(rows), np.float32)
-    over_rows(kernel, rows, numbers(weight), np.float32(eps), rows_of(result), scales)
+    over_rows(kernels_for(x).rms_norm, rows, numbers(weight), np.float32(eps), rows_of(result), scales)
     return result, scales
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..layers import layers_of
-from .rows import over_rows, rows_of, runs_fused
+from .rows import kernels_for, over_rows, rows_of, runs_fused
 
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3", "smollm3"}
 """Model types whose function rotates halves of whole heads, and that do not look at what was there before."""
@@ -69,9 +69,8 @@ def rotated(
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> None:
     """In place, without a graph."""
-    from .kernels import rotate_in_place
-
-    over_rows(rotate_in_place, rows_of(x.flatten(2)), rows_of(cos), rows_of(sin))
+    rows = x.flatten(2)
+    over_rows(kernels_for(rows).rotate_in_place, rows_of(rows), rows_of(cos), rows_of(sin))
 
 
 class _Rotated(torch.autograd.Function):
@@ -88,8 +87,7 @@ class _Rotated(torch.autograd.Function):
 
 def turned(x: Tensor, cos: Tensor, sin: Tensor, sign: float) -> Tensor:
     """Without a graph; -1.0 turns back."""
-    from .kernels import rotate
-
-    result = torch.empty_like(x)
-    over_rows(rotate, rows_of(x.flatten(2)), rows_of(cos), rows_of(sin), np.float32(sign), rows_of(result.flatten(2)))
+    rows, result = x.flatten(2), torch.empty_like(x)
+    turn_by, angles = kernels_for(rows).rotate, (rows_of(cos), rows_of(sin))
+    over_rows(turn_by, rows_of(rows), *angles, np.float32(sign), rows_of(result.flatten(2)))
     return result

@@ -19,6 +19,8 @@ BLOCK = 256
 """Threads get whole blocks of rows, so that sums over rows, taken block by block, do not depend on their number."""
 
 
+VECTOR = 8
+"""Numbers of a register that kernels are written for."""
 HAVE_NUMBA = importlib.util.find_spec("numba") is not None
 DTYPES = (torch.float32, torch.bfloat16)
 PLAIN = (Tensor, torch.nn.Parameter)
@@ -34,6 +36,13 @@ def runs_fused(*tensors: Tensor) -> bool:
         if x.dtype != dtype or x.device.type != "cpu" or type(x) not in PLAIN or not x.is_contiguous():
             return False
     return True
+
+
+def kernels_for(x: Tensor) -> Any:
+    """The module with those of layers."""
+    from . import exact_kernels, kernels
+
+    return exact_kernels if x.dtype == torch.float32 and x.shape[-1] % VECTOR == 0 else kernels
 
 
 def array(x: Tensor) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import SiLUActivation
 
-from .rows import over_rows, rows_of, runs_fused
+from .rows import kernels_for, over_rows, rows_of, runs_fused
 
 PARTS = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 
@@ -48,9 +48,7 @@ def swiglu(
     if torch.is_grad_enabled():
         result: Tensor = _SwiGLU.apply(gate, up)  # type: ignore[no-untyped-call]
         return result
-    from .kernels import swiglu_in_place
-
-    over_rows(swiglu_in_place, rows_of(gate), rows_of(up))
+    over_rows(kernels_for(gate).swiglu_in_place, rows_of(gate), rows_of(up))
     return gate
 
 
@@ -67,10 +65,8 @@ class _SwiGLU(torch.autograd.Function):
 
 def swiglu_apart(gate: Tensor, up: Tensor) -> Tensor:
     """Without a graph, and without overwriting anything."""
-    from .kernels import swiglu as kernel
-
     result = torch.empty_like(gate)
-    over_rows(kernel, rows_of(gate), rows_of(up), rows_of(result))
+    over_rows(kernels_for(gate).swiglu, rows_of(gate), rows_of(up), rows_of(result))
     return result
 
 

@@ -16,9 +16,9 @@ from numba.core.cgutils import alloca_once, for_range, for_range_slice, get_or_i
 from numba.extending import intrinsic
 
 from .product import COLUMNS, TALL
+from .rows import VECTOR
 
 _written_out: Any = intrinsic  # callers leave `typing` out
-VECTOR = 8
 ROWS = 4
 """Of a panel of `add_product`, whose left side lies across: eight registers add up."""
 
@@ -55,12 +55,16 @@ class _Code:
     def times(self, number: Any, factor: Any) -> Any:
         return self.builder.mul(number, number.type(factor) if isinstance(factor, int) else factor)
 
+    def place(self, array: int, at: Any) -> Any:
+        """A pointer to a number."""
+        return self.builder.gep(self._arrays[array], [at])
+
     def number(self, array: int, at: Any) -> Any:
-        return self.builder.load(self.builder.gep(self._arrays[array], [at]))
+        return self.builder.load(self.place(array, at))
 
     def vector(self, array: int, at: Any) -> Any:
         """A pointer to it."""
-        return self.builder.bitcast(self.builder.gep(self._arrays[array], [at]), KIND.as_pointer())
+        return self.builder.bitcast(self.place(array, at), KIND.as_pointer())
 
     def load(self, pointer: Any) -> Any:
         return self.builder.load(pointer, align=4)
@@ -102,6 +106,23 @@ class _Code:
         kind = ir.FunctionType(KIND, [KIND] * 3)
         function = get_or_insert_function(self.builder.module, kind, f"llvm.fmuladd.v{VECTOR}f32")
         return self.builder.call(function, [a, b, c])
+
+    def exp(self, x: Any) -> Any:
+        """As kernels._exp, for x <= 88: 2^n * e^r with |r| <= ln 2 / 2, e^r by Cephes' polynomial."""
+        builder = self.builder
+        small = builder.fcmp_ordered("<", x, _constant(LEAST))
+        z = builder.select(small, _constant(LEAST), x)
+        floor = get_or_insert_function(builder.module, ir.FunctionType(KIND, [KIND]), f"llvm.floor.v{VECTOR}f32")
+        n = builder.call(floor, [self.multiply_add(z, _constant(1.44269504088896341), _constant(0.5))])
+        r = self.multiply_add(n, _constant(-0.693359375), z)
+        r = self.multiply_add(n, _constant(2.12194440e-4), r)
+        p = _constant(CEPHES[0])
+        for coefficient in CEPHES[1:]:
+            p = self.multiply_add(p, r, _constant(coefficient))
+        p = builder.fadd(self.multiply_add(builder.fmul(p, r), r, r), _constant(1.0))
+        exponent = builder.add(builder.fptosi(n, WHOLE), ir.Constant(WHOLE, [127] * VECTOR))
+        power = builder.bitcast(builder.shl(exponent, ir.Constant(WHOLE, [23] * VECTOR)), KIND)
+        return builder.select(small, _constant(0.0), builder.fmul(p, power))
 
 
 def _product(add: bool, rows: int, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -181,9 +202,76 @@ def copy_scaled(typing: Any, into: Any, at: Any, source: Any, source_at: Any, co
 
 
 @_written_out
+def scale_by(typing: Any, into: Any, source: Any, at: Any, factors: Any, count: Any, scale: Any) -> Any:
+    """into[:count] = factors[:count] * (scale * source[:count]), the first two at `at`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        code = _Code(context, builder, signature, arguments)
+        _, _, at, _, count, scale = arguments
+        everywhere = code.everywhere(scale)
+        with code.vectors(count) as index:
+            place = code.sum(at, index)
+            number = builder.fmul(everywhere, code.load(code.vector(1, place)))
+            code.store(builder.fmul(code.load(code.vector(3, index)), number), code.vector(0, place))
+        return code.nothing
+
+    return types.void(into, source, PLACE, factors, PLACE, types.float32), generate
+
+
+@_written_out
 def add_scaled(typing: Any, into: Any, at: Any, source: Any, source_at: Any, count: Any, scale: Any) -> Any:
     """into[:count] += scale * source[:count]"""
     return types.void(into, PLACE, source, PLACE, PLACE, types.float32), partial(_scaled, True)
+
+
+@_written_out
+def rotate_halves(
+    typing: Any, into: Any, x: Any, at: Any, cos: Any, sin: Any, angles_at: Any, half: Any, sign: Any
+) -> Any:
+    """For x = (a, b) of `half` numbers each: into = (a * cos - b * sin, b * cos + a * sin), with sin times `sign`.
+
+    `half` may be any number. No product is fused with a sum, so that all who call it get the same bits.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        code = _Code(context, builder, signature, arguments)
+        _, _, at, _, _, angles_at, half, sign = arguments
+
+        def turn(index: Any, place: Any, factor: Any) -> None:
+            first, second, angle = code.sum(at, index), code.sum(at, half, index), code.sum(angles_at, index)
+            a, b, c, s = (code.load(place(*where)) for where in ((1, first), (1, second), (3, angle), (4, angle)))
+            s = builder.fmul(factor, s)
+            code.store(builder.fsub(builder.fmul(a, c), builder.fmul(b, s)), place(0, first))
+            code.store(builder.fadd(builder.fmul(b, c), builder.fmul(a, s)), place(0, second))
+
+        whole = builder.sub(half, builder.srem(half, half.type(VECTOR)))
+        everywhere = code.everywhere(sign)
+        with code.vectors(whole) as index:
+            turn(index, code.vector, everywhere)
+        with for_range_slice(builder, whole, half, half.type(1), half.type) as (index, _):
+            turn(index, code.place, sign)
+        return code.nothing
+
+    return types.void(into, x, PLACE, cos, sin, PLACE, PLACE, types.float32), generate
+
+
+@_written_out
+def gated(typing: Any, into: Any, gate: Any, up: Any, at: Any, count: Any) -> Any:
+    """into[:count] = silu(gate[:count]) * up[:count], all at `at`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        code = _Code(context, builder, signature, arguments)
+        _, _, _, at, count = arguments
+        with code.vectors(count) as index:
+            place = code.sum(at, index)
+            g, u = code.load(code.vector(1, place)), code.load(code.vector(2, place))
+            below = builder.fneg(g)
+            capped = builder.select(builder.fcmp_ordered(">", below, _constant(88.0)), _constant(88.0), below)
+            share = builder.fdiv(g, builder.fadd(_constant(1.0), code.exp(capped)))
+            code.store(builder.fmul(share, u), code.vector(0, place))
+        return code.nothing
+
+    return types.void(into, gate, up, PLACE, PLACE), generate
 
 
 @_written_out
@@ -223,32 +311,16 @@ def multiply_less(typing: Any, into: Any, at: Any, factors: Any, factors_at: Any
 
 @_written_out
 def exponentials(typing: Any, row: Any, at: Any, seen: Any, count: Any, top: Any) -> Any:
-    """row[:seen] = e^(row - top), to 2e-7 relative, where row - top <= 88; row[seen:count] = 0. Gives their sum.
-
-    As kernels._exp: 2^n * e^r with |r| <= ln 2 / 2, e^r by Cephes' polynomial.
-    """
+    """row[:seen] = e^(row - top), to 2e-7 relative, where row - top <= 88; row[seen:count] = 0. Gives their sum."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         code = _Code(context, builder, signature, arguments)
         _, at, seen, count, top = arguments
-        floor = get_or_insert_function(builder.module, ir.FunctionType(KIND, [KIND]), f"llvm.floor.v{VECTOR}f32")
         total = code.variable(0.0)
         highest = code.everywhere(top)
         with code.vectors(count) as index:
             place = code.vector(0, code.sum(at, index))
-            x = builder.fsub(code.load(place), highest)
-            small = builder.fcmp_ordered("<", x, _constant(LEAST))
-            z = builder.select(small, _constant(LEAST), x)
-            n = builder.call(floor, [code.multiply_add(z, _constant(1.44269504088896341), _constant(0.5))])
-            r = code.multiply_add(n, _constant(-0.693359375), z)
-            r = code.multiply_add(n, _constant(2.12194440e-4), r)
-            p = _constant(CEPHES[0])
-            for coefficient in CEPHES[1:]:
-                p = code.multiply_add(p, r, _constant(coefficient))
-            p = builder.fadd(code.multiply_add(builder.fmul(p, r), r, r), _constant(1.0))
-            exponent = builder.add(builder.fptosi(n, WHOLE), ir.Constant(WHOLE, [127] * VECTOR))
-            power = builder.bitcast(builder.shl(exponent, ir.Constant(WHOLE, [23] * VECTOR)), KIND)
-            e = builder.select(small, _constant(0.0), builder.fmul(p, power))
+            e = code.exp(builder.fsub(code.load(place), highest))
             e = builder.select(code.before(index, seen), e, _constant(0.0))
             code.store(e, place)
             builder.store(builder.fadd(builder.load(total), e), total)
