@@ -16,8 +16,8 @@ from .frozen_layer import Floats, FrozenLayer, Room
 from .fused.attention import MOST_KEYS
 from .fused.layer import FAMILIES, window_of
 from .fused.layer_forward import are_ours
-from .fused.norm import numbers
-from .fused.rows import VECTOR, array, over_rows
+from .fused.rows import VECTOR, array, copied, over_rows
+from .last_layer import is_watched
 from .packing import PackedPairs
 from .plain_decoder import is_plain_backbone
 
@@ -31,7 +31,8 @@ def freeze(backbone: Any) -> None:
 
 
 def frozen(backbone: nn.Module) -> FrozenDecoder | None:
-    return None if torch.is_grad_enabled() else _frozen.get(backbone)
+    """None where a gradient is wanted, or somebody wants to see what goes into the backbone or comes out of it."""
+    return None if torch.is_grad_enabled() or is_watched(backbone) else _frozen.get(backbone)
 
 
 class FrozenDecoder:
@@ -39,7 +40,7 @@ class FrozenDecoder:
         self._embedding, self._turns = array(backbone.embed_tokens.weight), backbone.rotary_emb
         self._like = backbone.layers[0]
         self._layers = [FrozenLayer(layer) for layer in backbone.layers]
-        self._norm = numbers(backbone.norm.weight), np.float32(backbone.norm.variance_epsilon)
+        self._norm = copied(backbone.norm.weight), np.float32(backbone.norm.variance_epsilon)
         windows = [window for layer in backbone.layers if (window := window_of(layer.self_attn)) is not None]
         self._window = min(windows, default=MOST_KEYS)
 

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from .cpu_linear import laid_out
 from .fused.attention import Runs, attend_arrays
-from .fused.norm import numbers
-from .fused.product import TALL, WORK, as_array
-from .fused.rows import over_rows
+from .fused.layer_forward import arrays_of
+from .fused.product import TALL, WORK
+from .fused.rows import copied, over_rows
 
 Floats = NDArray[np.float32]
 
@@ -29,7 +28,7 @@ class Room:
         self.x, self.result, self.states, self.middle = (np.empty(states, np.float32) for _ in range(4))
         self.query, self.key, self.value = (np.empty(shape, np.float32) for shape in (queries, keys, keys))
         self.attended = np.zeros(queries, np.float32)  # rows that are no segment's stay so
-        self.gate, self.up, self.hidden = (np.empty(between, np.float32) for _ in range(3))
+        self.gate, self.up = (np.empty(between, np.float32) for _ in range(2))
         self.scales = np.empty(tokens, np.float32)
         self.log_z = np.empty(tokens * queries[1] // attention.head_dim, np.float32)
 
@@ -41,14 +40,10 @@ class FrozenLayer:
         attention, feed_forward = layer.self_attn, layer.mlp
         first, second = layer.input_layernorm, layer.post_attention_layernorm
         self._width, self._scaling = attention.head_dim, float(attention.scaling)
-        self._norms = [(numbers(norm.weight), np.float32(norm.variance_epsilon)) for norm in (first, second)]
-        self._query = _product(attention.q_proj)
-        self._keys_values = (*_product(attention.k_proj), *_product(attention.v_proj))
-        self._feed = [
-            part
-            for linear in (attention.o_proj, feed_forward.gate_proj, feed_forward.up_proj, feed_forward.down_proj)
-            for part in _product(linear)
-        ]
+        self._norms = [(copied(norm.weight), np.float32(norm.variance_epsilon)) for norm in (first, second)]
+        self._query = _weights(attention.q_proj)
+        self._keys_values = _weights(attention.k_proj, attention.v_proj)
+        self._feed = _weights(attention.o_proj, feed_forward.gate_proj, feed_forward.up_proj, feed_forward.down_proj)
 
     def __call__(self, room: Room, cos: Floats, sin: Floats, runs: Runs) -> None:  # [T, D], [T, D]
         """Reads `room.x`, and writes it."""
@@ -90,15 +85,15 @@ class FrozenLayer:
 
         _over_rows(
             feed_forward, attended, x, *self._norms[1], *self._feed,
-            room.result, room.middle, room.states, room.gate, room.up, room.hidden, room.scales,
+            room.result, room.middle, room.states, room.gate, room.up, room.gate, room.scales,
             weights=self._feed[::2],
         )  # fmt: skip
-
-
-def _product(linear: nn.Linear) -> tuple[Any, Any]:
-    return as_array(laid_out(linear.weight)), as_array(linear.bias)
 
 
 def _over_rows(kernel: Callable[..., None], rows: Floats, *arguments: Any, weights: Sequence[Any]) -> None:
     products = len(rows) * sum(weight.size for weight in weights)
     over_rows(kernel, rows, *arguments, block=TALL, numbers=products // WORK)
+
+
+def _weights(*linear: nn.Linear) -> list[Any]:
+    return arrays_of([part for module in linear for part in (module.weight, module.bias)])

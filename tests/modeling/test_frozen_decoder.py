@@ -12,11 +12,13 @@ from torch import Tensor
 
 from rewardplane.modeling.forward import packed_hidden
 from rewardplane.modeling.frozen_decoder import FrozenDecoder, freeze
-from rewardplane.modeling.fused.product import CPU
+from rewardplane.modeling.fused.product import SUPPORTED
 from rewardplane.modeling.packing import PackedPairs, pack
 from rewardplane.wire import TokenPair
 
-pytestmark = pytest.mark.skipif(not CPU, reason="needs a CPU with AVX2 and no AVX-512: elsewhere products are oneDNN's")
+pytestmark = pytest.mark.skipif(
+    not SUPPORTED, reason="needs a CPU with AVX2 and no AVX-512: elsewhere products are oneDNN's"
+)
 FAMILIES = ["llama", "mistral", "qwen2"]
 
 

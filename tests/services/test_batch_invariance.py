@@ -11,6 +11,8 @@ from peer_forward import peer_score
 from servers import Served, served
 from tiny_models import FAMILIES, make_tokenizer, save_tiny
 
+from rewardplane.modeling.fused.product import SUPPORTED
+
 WORDS = ["film", "good", "long", "end", "see", "again", "hoped", "question", "answer", "think"]
 
 
@@ -88,7 +90,8 @@ def test_siblings_of_one_question_are_computed_once(tmp_path: Path) -> None:
         tokens = server.metrics()
     assert tokens["rewardplane_tokens_total", ("computed",)] == 100 + 9 * 10
     assert tokens["rewardplane_tokens_total", ("shared",)] == 8 * 100
-    assert tokens["rewardplane_tokens_total", ("filler",)] == 2  # 190 tokens in a row of 192
+    # oneDNN's products want a row of 192.
+    assert tokens["rewardplane_tokens_total", ("filler",)] == (0 if SUPPORTED else 2)
 
 
 def test_bfloat16_stays_near(tmp_path: Path) -> None:

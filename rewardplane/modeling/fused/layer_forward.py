@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ..cpu_linear import laid_out, linear
-from .norm import Scales, normed, numbers
-from .product import TALL, WORK, as_array, multiplies
+from .norm import Scales, normed
+from .product import TALL, WORK, bias_of, multiplies
 from .rotary import turn
-from .rows import VECTOR, over_rows, rows_of
+from .rows import VECTOR, array, copied, over_rows, rows_of
 from .swiglu import swiglu_apart
 
 Weights = Sequence[Tensor | None]
@@ -76,8 +76,8 @@ def _project_at_once(x: Tensor, cos: Tensor, sin: Tensor, eps: float, norm: Tens
     query, key, value = _results(x, projections)
     states, scales = torch.empty_like(x), np.empty(x.shape[1], np.float32)
     _over_blocks(
-        queries_keys_values, x, numbers(norm), np.float32(eps), rows_of(cos), rows_of(sin),
-        *map(as_array, _read(projections)), rows_of(states), scales, *map(rows_of, (query, key, value)),
+        queries_keys_values, x, copied(norm), np.float32(eps), rows_of(cos), rows_of(sin),
+        *arrays_of(projections), rows_of(states), scales, *map(rows_of, (query, key, value)),
         products=projections,
     )  # fmt: skip
     return Projected(query, key, value, states, scales)
@@ -111,7 +111,7 @@ def _feed_at_once(x: Tensor, attended: Tensor, eps: float, norm: Tensor, weights
     states, hidden, scales = torch.empty_like(x), torch.empty_like(gate), np.empty(x.shape[1], np.float32)
     fed = Fed(result, middle, states, gate, up, hidden, scales)
     _over_blocks(
-        feed_forward, attended.contiguous(), rows_of(x), numbers(norm), np.float32(eps), *map(as_array, _read(weights)),
+        feed_forward, attended.contiguous(), rows_of(x), copied(norm), np.float32(eps), *arrays_of(weights),
         *map(rows_of, fed[:-1]), scales, products=weights,
     )  # fmt: skip
     return fed
@@ -126,9 +126,13 @@ def are_ours(weights: Sequence[Tensor | None]) -> bool:
     )
 
 
-def _read(weights: Weights) -> list[Tensor | None]:
-    """As the kernels read them."""
-    return [laid_out(part) if number % 2 == 0 and part is not None else part for number, part in enumerate(weights)]
+def arrays_of(weights: Weights) -> list[Any]:
+    """As kernels read them."""
+    parts: list[Any] = []
+    for weight, bias in zip(weights[::2], weights[1::2], strict=True):
+        assert weight is not None
+        parts += [array(laid_out(weight)), bias_of(bias)]
+    return parts
 
 
 def _results(x: Tensor, weights: Weights) -> list[Tensor]:

@@ -41,7 +41,7 @@ def feed_forward(
 ) -> None:  # fmt: skip
     """middle = x + attended @ o; states = norm(middle); result = middle + (silu(states @ gate) * (states @ up)) @ down.
 
-    Each weight is its transpose's panels, and has a bias.
+    Each weight is its transpose's panels, and has a bias. hidden = silu(states @ gate) * ..., and may be `gate`.
     """
     for top in range(first, end, BLOCK):
         bottom = min(top + BLOCK, end)

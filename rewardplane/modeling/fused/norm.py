@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .rows import BLOCK, array, blocks, kernels_for, over_rows, rows_of, runs_fused
+from .rows import BLOCK, blocks, copied, kernels_for, over_rows, rows_of, runs_fused
 
 Scales = NDArray[np.float32]
 
@@ -70,14 +70,8 @@ def normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Scales]:
     result = torch.empty_like(x)
     rows = rows_of(x)
     scales = np.empty(len(rows), np.float32)
-    over_rows(kernels_for(x).rms_norm, rows, numbers(weight), np.float32(eps), rows_of(result), scales)
+    over_rows(kernels_for(x).rms_norm, rows, copied(weight), np.float32(eps), rows_of(result), scales)
     return result, scales
-
-
-def numbers(weight: Tensor) -> Any:
-    """The weight as kernels see it."""
-    # A copy: what numpy has seen of a weight may not be freed again, as sharded training does.
-    return array(weight.clone())
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -100,5 +94,5 @@ def norm_backward(grad: Tensor, x: Tensor, weight: Tensor, scales: Scales) -> tu
     rows = rows_of(x)
     grad_x = torch.empty_like(x)
     sums = np.zeros((blocks(len(rows)), len(weight)))
-    over_rows(kernel, rows, rows_of(grad.contiguous()), numbers(weight), scales, rows_of(grad_x), sums, BLOCK)
+    over_rows(kernel, rows, rows_of(grad.contiguous()), copied(weight), scales, rows_of(grad_x), sums, BLOCK)
     return grad_x, torch.from_numpy(sums.sum(0)).to(weight.dtype)

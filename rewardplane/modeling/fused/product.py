@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .rows import HAVE_NUMBA, array, over_rows, rows_of
+from .rows import HAVE_NUMBA, array, copied, over_rows, rows_of
 
 TALL, COLUMNS = 6, 16
 """Of a panel of the result: twelve registers of eight numbers add up, and three hold what is multiplied."""
 WORK = 32
 """Products that take as long as one number of a kernel that only passes over memory."""
 NO_BIAS = np.empty(0, np.float32)
-CPU = HAVE_NUMBA and torch.backends.cpu.get_cpu_capability() == "AVX2"
+SUPPORTED = HAVE_NUMBA and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def multiplies(weight: Tensor) -> bool:  # [N, K]
     """Whether the kernel is there, and takes such a weight."""
-    return CPU and len(weight) >= COLUMNS
+    return SUPPORTED and len(weight) >= COLUMNS
 
 
 def panels_of(weight: Tensor) -> Tensor:  # [N, K] -> [ceil(N / COLUMNS), K, COLUMNS]
@@ -32,7 +32,7 @@ def panels_of(weight: Tensor) -> Tensor:  # [N, K] -> [ceil(N / COLUMNS), K, COL
 
     outputs, inputs = weight.shape
     panels = weight.new_empty(-(-outputs // COLUMNS), inputs, COLUMNS)
-    lay_out(array(weight.contiguous()), array(panels), 0, len(panels))
+    lay_out(copied(weight), array(panels), 0, len(panels))
     return panels
 
 
@@ -48,10 +48,10 @@ def multiply(
     result = x.new_empty(*x.shape[:-1], outputs)
     rows = rows_of(x.contiguous())
     numbers = rows.size * outputs // WORK
-    over_rows(kernel, rows, array(panels), as_array(bias), rows_of(result), block=TALL, numbers=numbers)
+    over_rows(kernel, rows, array(panels), bias_of(bias), rows_of(result), block=TALL, numbers=numbers)
     return result
 
 
-def as_array(part: Tensor | None) -> Any:
-    """A weight's panels or a bias, which may be missing."""
-    return NO_BIAS if part is None else array(part)
+def bias_of(bias: Tensor | None) -> Any:
+    """As kernels see it."""
+    return NO_BIAS if bias is None else copied(bias)

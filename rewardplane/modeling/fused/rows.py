@@ -51,6 +51,11 @@ def array(x: Tensor) -> Any:
     return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
 
 
+def copied(weight: Tensor) -> Any:
+    """As kernels see it. What numpy has seen of a weight itself may not be freed again, as sharded training does."""
+    return array(weight.detach().clone(memory_format=torch.contiguous_format))
+
+
 def rows_of(x: Tensor) -> Any:
     """[..., D] -> [N, D], as kernels see it."""
     return array(x).reshape(-1, x.shape[-1])
