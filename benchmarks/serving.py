@@ -38,8 +38,9 @@ CACHE = Path.home() / ".cache" / "rewardplane"
 COLUMNS = ("pairs/s", "CPU ms/pair", "CPU us/token", "p50 ms", "p99 ms", "MB")
 NOTE = """Medians over {rounds} rounds, ratios too; ours and the peers take turns. CPU is user and system time of a
 server's whole process tree; MB is its resident memory, shared pages once, and on the log-prob head's rows the extra
-peak memory. `offline` is the same work in a process without a server. Model: LlamaForSequenceClassification, hidden
-256, 6 layers, 4 heads, vocabulary 32000, random weights; pairs of 20 to 512 tokens, 162 on average, each asked once."""
+peak memory. `offline` is the same work, from the same texts, in a process without a server. Model:
+LlamaForSequenceClassification, hidden 256, 6 layers, 4 heads, vocabulary 32000, random weights; pairs of 20 to 512
+tokens, 162 on average, each asked once."""
 
 
 def main() -> None:
@@ -66,10 +67,15 @@ def main() -> None:
         missing = [f"Not measured: {what}: {why}." for what, why in findings.missing.items()]
         note = "\n\n".join([NOTE.format(rounds=rounds).replace("\n", " "), *missing])
         command = f"python benchmarks/serving.py --rounds {rounds} --seconds {seconds:g} --threads {options.threads}"
-        path = write_results("serving", command, findings.rows(COLUMNS), bars, note)
+        path = write_results(page(), command, findings.rows(COLUMNS), bars, note)
         print(path.with_suffix(".md").read_text())
     ratios = {bar.name: {"value": round(bar.value, 6), "goal": bar.goal, "holds": bar.holds} for bar in bars}
     print(json.dumps({"ratios": ratios, "unmeasured": unmeasured}))
+
+
+def page() -> str:
+    """Where results go: what multiplies best is another question on CPUs without AVX-512."""
+    return "serving" if "avx512f" in Path("/proc/cpuinfo").read_text() else "serving_avx2"
 
 
 async def measure(plan: Plan, parts: Sequence[str], findings: Findings) -> None:

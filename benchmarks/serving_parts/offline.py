@@ -63,11 +63,10 @@ class Offline:
         return {"logprobs": values}
 
     def packed(self, texts: Texts, threads: int) -> dict[str, Any]:
-        """The ceiling of the server: these pairs in batches as it cuts them, as many side by side, and nothing else."""
-        batches = list(_batches(self._encode(texts)))
+        """The ceiling of the server: from the same texts, in batches as it cuts them, as many side by side."""
         parallel, of_each = ServerConfig().compute_threads(threads)
         with ThreadPoolExecutor(parallel, initializer=torch.set_num_threads, initargs=(of_each,)) as pool:
-            return _clocked(lambda: list(pool.map(self._model.forward, batches)))
+            return _clocked(lambda: list(pool.map(self._model.forward, _batches(self._encode(texts)))))
 
     def alone(self, texts: Texts, threads: int) -> dict[str, Any]:
         """Seconds of each pair's forward pass, packed and by transformers."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .frozen_layer import Floats, FrozenLayer, Room
+from .frozen_layers import Floats, FrozenLayers, Room
 from .fused.attention import MOST_KEYS
 from .fused.layer import FAMILIES, window_of
 from .fused.layer_forward import are_ours
@@ -39,7 +39,7 @@ class FrozenDecoder:
     def __init__(self, backbone: Any) -> None:
         self._embedding, self._turns = array(backbone.embed_tokens.weight), backbone.rotary_emb
         self._like = backbone.layers[0]
-        self._layers = [FrozenLayer(layer) for layer in backbone.layers]
+        self._layers = FrozenLayers(backbone.layers)
         self._norm = copied(backbone.norm.weight), np.float32(backbone.norm.variance_epsilon)
         windows = [window for layer in backbone.layers if (window := window_of(layer.self_attn)) is not None]
         self._window = min(windows, default=MOST_KEYS)
@@ -67,14 +67,11 @@ class FrozenDecoder:
         np.take(self._embedding, packed.input_ids.numpy(), axis=0, out=room.x)
         turns = self._turns(torch.from_numpy(room.x)[None], position_ids=packed.position_ids[None])
         cos, sin = (array(x[0].contiguous()) for x in turns)
-        *others, last = self._layers
-        for layer in others:
-            layer(room, cos, sin, packed.runs)
         if only is None:
-            last(room, cos, sin, packed.runs)
-            return torch.from_numpy(self._normed(room.x))
+            return torch.from_numpy(self._normed(self._layers.all(room, cos, sin, packed.runs)))
         rows = only.numpy()
-        room.x[rows] = self._normed(last.at_rows(rows, room, cos, sin, packed.runs))
+        states = self._normed(self._layers.at_rows(rows, room, cos, sin, packed.runs))
+        room.x[rows] = states
         return torch.from_numpy(room.x)
 
     def _normed(self, x: Floats) -> Floats:

@@ -21,6 +21,21 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 Before = Callable[[Any], None]
 
 
+class Remembered:
+    """What was made of a method's handler, which is the same one for every call but where each gets its own."""
+
+    def __init__(self, make: Callable[[str, Any], Any]) -> None:
+        """`make` takes the method's full name and its handler."""
+        self._make = make
+        self._known: dict[str, tuple[Any, Any]] = {}
+
+    def __call__(self, method: str, handler: Any) -> Any:
+        known = self._known.get(method)
+        if known is None or known[0] is not handler:
+            known = self._known[method] = handler, self._make(method, handler)
+        return known[1]
+
+
 class _Unreadable:
     """Stands for a request whose bytes are no message of its type: gRPC's own answer would be UNKNOWN."""
 

@@ -19,7 +19,7 @@ from rewardplane.tracing import parent_of, span
 
 from . import faults
 from .batch_metrics import SECONDS
-from .handlers import Continuation, refusing, wrapped
+from .handlers import Continuation, Remembered, refusing, wrapped
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
     """Turns what handlers raise into a status with details; counts calls by method and code."""
 
     def __init__(self, role: str, registry: CollectorRegistry) -> None:
-        self._role = role
+        self._not_served = refusing(faults.not_served("such method", role))
+        self._counted = Remembered(self._count)
         method = ["grpc_service", "grpc_method"]
         self._started = Counter("grpc_server_started_total", "RPCs that began", method, registry=registry)
         self._handled = Counter(
@@ -45,10 +46,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         handler = await continuation(details)
         if handler is None:
             # Labels come from a fixed list: whatever a caller makes up is one series.
-            service = method = "unknown"
-            handler = refusing(faults.not_served("such method", self._role))
-        else:
-            _, service, method = details.method.split("/")
+            return self._counted("/unknown/unknown", self._not_served)
+        return self._counted(details.method, handler)
+
+    def _count(self, path: str, handler: Any) -> Any:
+        _, service, method = path.split("/")
         return wrapped(handler, partial(self._call, service, method))
 
     @asynccontextmanager

@@ -69,7 +69,8 @@ class ScoreMetrics:
             self._points.clear()
             self._model_name = model_name
         histogram = self._scores.labels(model_name)
-        for score in scores.tolist():
+        served = scores.tolist()
+        for score in served:
             histogram.observe(score)
-        self._points.labels(model_name, "positive").inc(float(scores[scores > 0].sum(dtype=np.float64)))
-        self._points.labels(model_name, "negative").inc(float(-scores[scores < 0].sum(dtype=np.float64)))
+        self._points.labels(model_name, "positive").inc(sum(score for score in served if score > 0))
+        self._points.labels(model_name, "negative").inc(-sum(score for score in served if score < 0))

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from . import faults
-from .handlers import Continuation
+from .handlers import Continuation, Remembered
 
 
 class ReceiveInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
@@ -22,10 +22,14 @@ class ReceiveInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._bounded = Remembered(self._bound)
 
     async def intercept_service(self, continuation: Continuation, details: Any) -> Any:
         handler = await continuation(details)
-        if handler is None or handler.request_streaming:
+        return handler if handler is None else self._bounded(details.method, handler)
+
+    def _bound(self, method: str, handler: Any) -> Any:
+        if handler.request_streaming:
             return handler
         if handler.response_streaming:
             make, behavior = grpc.stream_stream_rpc_method_handler, handler.unary_stream

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .attention_kernels import attend
 from .exact_kernels import rms_norm, rotate_in_place, swiglu
 from .kernels import _kernel
 from .product_kernels import BLOCK, multiply
@@ -53,6 +54,37 @@ def feed_forward(
         swiglu(gate, up, hidden, top, bottom)
         multiply(hidden, down_weight, down_bias, result, top, bottom)
         _add(result, middle, top, bottom)
+
+
+@_kernel
+def run_layers(
+    x: Any, cos: Any, sin: Any, norms: Any, eps: Any, query: Any, key: Any, value: Any, attended: Any,
+    result: Any, middle: Any, states: Any, gate: Any, up: Any, scales: Any, log_z: Any,
+    q_weight: Any, q_bias: Any, k_weight: Any, k_bias: Any, v_weight: Any, v_bias: Any, o_weight: Any, o_bias: Any,
+    gate_weight: Any, gate_bias: Any, up_weight: Any, up_bias: Any, down_weight: Any, down_bias: Any,
+    heads: int, groups: int, width: int, scale: Any, starts: Any, firsts: Any, runs: Any, layers: int,
+) -> None:  # fmt: skip
+    """The first `layers` layers, on one thread, from x [T, d].
+
+    Weights, biases and norms, [L, 2, d], are those of all layers, one after the other. An even number of layers leaves
+    what it gives in `x`, an odd one in `result`.
+    """
+    rows = len(x)
+    for n in range(layers):
+        queries_keys_values(
+            x, norms[n, 0], eps, cos, sin, q_weight[n], q_bias[n], k_weight[n], k_bias[n], v_weight[n], v_bias[n],
+            states, scales, query, key, value, 0, rows,
+        )  # fmt: skip
+        attend(
+            query.reshape(-1), key.reshape(-1), value.reshape(-1), heads, groups, width, scale, starts, firsts, runs,
+            attended.reshape(-1), log_z, 0, len(starts),
+        )  # fmt: skip
+        feed_forward(
+            attended, x, norms[n, 1], eps, o_weight[n], o_bias[n], gate_weight[n], gate_bias[n],
+            up_weight[n], up_bias[n], down_weight[n], down_bias[n],
+            result, middle, states, gate, up, gate, scales, 0, rows,
+        )  # fmt: skip
+        x, result = result, x
 
 
 @_kernel

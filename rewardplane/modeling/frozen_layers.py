@@ -1,0 +1,141 @@
+"""Decoder layers whose weights no longer change, on a CPU: kernels, and nothing to look up between them.
+
+On one thread all layers are one call, so that no other thread's Python stands between two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from .fused.attention import Runs, attend_arrays
+from .fused.product import TALL, WORK, bias_of, panels_of
+from .fused.rows import array, copied, over_rows
+
+Floats = NDArray[np.float32]
+
+
+class Room:
+    """What the layers write for T tokens, one after the other."""
+
+    def __init__(self, layer: Any, tokens: int) -> None:  # of a transformers decoder
+        attention, feed_forward = layer.self_attn, layer.mlp
+        states = tokens, attention.q_proj.in_features
+        queries, keys = (tokens, attention.q_proj.out_features), (tokens, attention.k_proj.out_features)
+        between = tokens, feed_forward.gate_proj.out_features
+        self.x, self.result, self.states, self.middle = (np.empty(states, np.float32) for _ in range(4))
+        self.query, self.key, self.value = (np.empty(shape, np.float32) for shape in (queries, keys, keys))
+        self.attended = np.zeros(queries, np.float32)  # rows that are no segment's stay so
+        self.gate, self.up = (np.empty(between, np.float32) for _ in range(2))
+        self.scales = np.empty(tokens, np.float32)
+        self.log_z = np.empty(tokens * queries[1] // attention.head_dim, np.float32)
+
+
+class FrozenLayers:
+    """All layers of a Llama, Mistral or Qwen2."""
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        first = layers[0]
+        self._count = len(layers)
+        self._width, self._scaling = first.self_attn.head_dim, np.float32(first.self_attn.scaling)
+        self._eps = np.float32(first.input_layernorm.variance_epsilon)
+        self._norms = np.stack([
+            [copied(norm.weight) for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
+            for layer in layers
+        ])  # fmt: skip
+        # Weight and bias of each product, those of all layers one after the other.
+        self._attention = _weights([layer.self_attn for layer in layers], ("q_proj", "k_proj", "v_proj", "o_proj"))
+        self._feed = _weights([layer.mlp for layer in layers], ("gate_proj", "up_proj", "down_proj"))
+
+    def __call__(self, room: Room, cos: Floats, sin: Floats, runs: Runs, count: int) -> None:  # [T, D], [T, D]
+        """The first `count` layers; reads `room.x`, and writes it."""
+        if torch.get_num_threads() > 1:
+            for number in range(count):
+                self._layer(number, room, cos, sin, runs)
+            return
+        from .fused.layer_kernels import run_layers
+
+        of_heads = room.query.shape[1] // self._width, room.key.shape[1] // self._width, self._width, self._scaling
+        run_layers(  # type: ignore[call-arg]
+            room.x, cos, sin, self._norms, self._eps, room.query, room.key, room.value, room.attended,
+            room.result, room.middle, room.states, room.gate, room.up, room.scales, room.log_z,
+            *self._attention, *self._feed,
+            *of_heads, runs.starts, runs.firsts, runs.runs, count,
+        )  # fmt: skip
+        if count % 2:
+            room.x, room.result = room.result, room.x
+
+    def all(self, room: Room, cos: Floats, sin: Floats, runs: Runs) -> Floats:  # [T, d]
+        self(room, cos, sin, runs, self._count)
+        return room.x
+
+    def at_rows(self, rows: NDArray[np.int64], room: Room, cos: Floats, sin: Floats, runs: Runs) -> Floats:  # [R, d]
+        """What the last layer gives at some rows."""
+        last = self._count - 1
+        self(room, cos, sin, runs, last)
+        query, keys_values = self._of(last, self._attention[:2]), self._of(last, self._attention[2:6])
+        x, nothing = room.x, np.empty((len(room.x), 0), np.float32)
+        no_weight = [query[0][:0], query[1][:0]]
+        self._project(last, x, cos, sin, room, no_weight + keys_values, (nothing, room.key, room.value))
+        x, cos, sin, queries = x[rows], cos[rows], sin[rows], np.empty((len(rows), room.query.shape[1]), np.float32)
+        nothing = nothing[: len(rows)]
+        self._project(last, x, cos, sin, room, query + 2 * no_weight, (queries, nothing, nothing))
+        room.query[rows] = queries
+        self._attend(room, runs.at_rows(rows))
+        self._feed_forward(last, x, room.attended[rows], room)
+        return room.result[: len(rows)]
+
+    def _layer(self, number: int, room: Room, cos: Floats, sin: Floats, runs: Runs) -> None:
+        weights = self._of(number, self._attention[:6])
+        self._project(number, room.x, cos, sin, room, weights, (room.query, room.key, room.value))
+        self._attend(room, runs)
+        self._feed_forward(number, room.x, room.attended, room)
+        room.x, room.result = room.result, room.x
+
+    def _project(
+        self, number: int, x: Floats, cos: Floats, sin: Floats, room: Room, weights: Sequence[Any], results: Any
+    ) -> None:
+        from .fused.layer_kernels import queries_keys_values
+
+        _over_rows(
+            queries_keys_values, x, self._norms[number, 0], self._eps, cos, sin, *weights,
+            room.states, room.scales, *results, weights=weights[::2],
+        )  # fmt: skip
+
+    def _attend(self, room: Room, runs: Runs) -> None:
+        arrays = room.query, room.key, room.value, room.attended, room.log_z
+        attend_arrays(*arrays, runs, self._width, float(self._scaling))
+
+    def _feed_forward(self, number: int, x: Floats, attended: Floats, room: Room) -> None:
+        from .fused.layer_kernels import feed_forward
+
+        weights = self._of(number, [*self._attention[6:], *self._feed])
+        _over_rows(
+            feed_forward, attended, x, self._norms[number, 1], self._eps, *weights,
+            room.result, room.middle, room.states, room.gate, room.up, room.gate, room.scales, weights=weights[::2],
+        )  # fmt: skip
+
+    @staticmethod
+    def _of(number: int, parts: Sequence[Any]) -> list[Any]:
+        return [part[number] for part in parts]
+
+
+def _over_rows(kernel: Callable[..., None], rows: Floats, *arguments: Any, weights: Sequence[Any]) -> None:
+    products = len(rows) * sum(weight.size for weight in weights)
+    over_rows(kernel, rows, *arguments, block=TALL, numbers=products // WORK)
+
+
+def _weights(modules: Sequence[nn.Module], names: Sequence[str]) -> list[Any]:
+    parts: list[Any] = []
+    for name in names:
+        products: list[Any] = [getattr(module, name) for module in modules]
+        parts += [
+            np.stack([array(panels_of(product.weight)) for product in products]),
+            np.stack([bias_of(product.bias) for product in products]),
+        ]
+    return parts
