@@ -109,6 +109,7 @@ def normaliser_and_chosen(
         logits = _logits(hidden[rows], unembedding, bias, temperature, softcap)
         log_z[rows], _ = normalisers(logits, entropies=False)
         chosen[rows] = logits.gather(-1, token_ids[rows, None])[:, 0]
+        del logits  # before the next chunk's are there
     return log_z, chosen
 
 
@@ -164,6 +165,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
             if entropy is not None:
                 entropies[rows] = entropy
             logprobs[rows] = logits.gather(-1, token_ids[rows, None])[:, 0] - log_z[rows]
+            del logits  # before the next chunk's are there
         ctx.log_z = log_z
         ctx.mark_non_differentiable(entropies)
         return logprobs, entropies

@@ -28,7 +28,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
     """Turns what handlers raise into a status with details; counts calls by method and code."""
 
     def __init__(self, role: str, registry: CollectorRegistry) -> None:
-        self._not_served = refusing(faults.not_served("such method", role))
+        self._role = role
         self._counted = Remembered(self._count)
         method = ["grpc_service", "grpc_method"]
         self._started = Counter("grpc_server_started_total", "RPCs that began", method, registry=registry)
@@ -46,7 +46,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         handler = await continuation(details)
         if handler is None:
             # Labels come from a fixed list: whatever a caller makes up is one series.
-            return self._counted("/unknown/unknown", self._not_served)
+            return self._count("/unknown/unknown", refusing(faults.not_served("such method", self._role)))
         return self._counted(details.method, handler)
 
     def _count(self, path: str, handler: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .rows import HAVE_NUMBA, array, copied, over_rows, rows_of
+from .rows import HAVE_NUMBA, array, borrowed, copied, over_rows, rows_of
 
 TALL, COLUMNS = 6, 16
 """Of a panel of the result: twelve registers of eight numbers add up, and three hold what is multiplied."""
@@ -32,7 +32,8 @@ def panels_of(weight: Tensor) -> Tensor:  # [N, K] -> [ceil(N / COLUMNS), K, COL
 
     outputs, inputs = weight.shape
     panels = weight.new_empty(-(-outputs // COLUMNS), inputs, COLUMNS)
-    lay_out(copied(weight), array(panels), 0, len(panels))
+    held = weight.detach().contiguous()
+    lay_out(borrowed(held), array(panels), 0, len(panels))
     return panels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,6 +56,12 @@ def array(x: Tensor) -> Any:
 def copied(weight: Tensor) -> Any:
     """As kernels see it. What numpy has seen of a weight itself may not be freed again, as sharded training does."""
     return array(weight.detach().clone(memory_format=torch.contiguous_format))
+
+
+def borrowed(weight: Tensor) -> Any:
+    """As kernels see it while they read it once, without a copy and without torch's knowing, for the same reason."""
+    numbers = (ctypes.c_float * weight.numel()).from_address(weight.data_ptr())
+    return np.ctypeslib.as_array(numbers).reshape(weight.shape)
 
 
 def rows_of(x: Tensor) -> Any:
