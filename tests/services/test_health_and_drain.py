@@ -167,7 +167,10 @@ def test_what_takes_longer_than_the_drain_is_cut_off(policy_dir: Path) -> None:
         rpc.score(server.channel, [rpc.text("a", "b")])
         began_s = time.monotonic()
     assert time.monotonic() - began_s < 10
-    assert {call.exception().code() for call in calls if call.exception()} == {grpc.StatusCode.UNAVAILABLE}
+    codes = {call.exception().code() for call in calls if call.exception()}
+    # A call that is cut off hears it from the server or, as often, from the connection that ends.
+    assert codes
+    assert codes <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
 
 def test_sigterm_while_loading_ends_with_0(reward_dir: Path, tmp_path: Path) -> None:
