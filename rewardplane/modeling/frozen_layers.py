@@ -5,7 +5,7 @@ On one thread all layers are one call, so that no other thread's Python stands b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .fused.attention import Runs, attend_arrays
-from .fused.product import TALL, WORK, bias_of, panels_of
-from .fused.rows import array, copied, over_rows
+from .fused.product import bias_of, over_products, panels_of
+from .fused.rows import array, copied
 
 Floats = NDArray[np.float32]
 
@@ -102,7 +102,7 @@ class FrozenLayers:
     ) -> None:
         from .fused.layer_kernels import queries_keys_values
 
-        _over_rows(
+        over_products(
             queries_keys_values, x, self._norms[number, 0], self._eps, cos, sin, *weights,
             room.states, room.scales, *results, weights=weights[::2],
         )  # fmt: skip
@@ -115,7 +115,7 @@ class FrozenLayers:
         from .fused.layer_kernels import feed_forward
 
         weights = self._of(number, [*self._attention[6:], *self._feed])
-        _over_rows(
+        over_products(
             feed_forward, attended, x, self._norms[number, 1], self._eps, *weights,
             room.result, room.middle, room.states, room.gate, room.up, room.gate, room.scales, weights=weights[::2],
         )  # fmt: skip
@@ -123,11 +123,6 @@ class FrozenLayers:
     @staticmethod
     def _of(number: int, parts: Sequence[Any]) -> list[Any]:
         return [part[number] for part in parts]
-
-
-def _over_rows(kernel: Callable[..., None], rows: Floats, *arguments: Any, weights: Sequence[Any]) -> None:
-    products = len(rows) * sum(weight.size for weight in weights)
-    over_rows(kernel, rows, *arguments, block=TALL, numbers=products // WORK)
 
 
 def _weights(modules: Sequence[nn.Module], names: Sequence[str]) -> list[Any]:

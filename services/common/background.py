@@ -16,7 +16,7 @@ from .fair_queue import FairQueue, has_room
 T = TypeVar("T")
 
 SHORT = 2048
-"""Characters that take no longer than the way to another thread and back: 1 ms."""
+"""Characters that are tokenized in about a millisecond: too little for the way to another thread and back."""
 CHARS_PER_TOKEN = 8
 """More than texts have, so that the bound on texts lets through what the bound on tokens would."""
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ..cpu_linear import laid_out, linear
 from .norm import Scales, normed
-from .product import TALL, WORK, bias_of, multiplies
+from .product import bias_of, multiplies, over_products
 from .rotary import turn
-from .rows import VECTOR, array, copied, over_rows, rows_of
+from .rows import VECTOR, array, copied, rows_of
 from .swiglu import swiglu_apart
 
 Weights = Sequence[Tensor | None]
@@ -75,10 +75,10 @@ def _project_at_once(x: Tensor, cos: Tensor, sin: Tensor, eps: float, norm: Tens
 
     query, key, value = _results(x, projections)
     states, scales = torch.empty_like(x), np.empty(x.shape[1], np.float32)
-    _over_blocks(
-        queries_keys_values, x, copied(norm), np.float32(eps), rows_of(cos), rows_of(sin),
-        *arrays_of(projections), rows_of(states), scales, *map(rows_of, (query, key, value)),
-        products=projections,
+    weights = arrays_of(projections)
+    over_products(
+        queries_keys_values, rows_of(x), copied(norm), np.float32(eps), rows_of(cos), rows_of(sin),
+        *weights, rows_of(states), scales, *map(rows_of, (query, key, value)), weights=weights[::2],
     )  # fmt: skip
     return Projected(query, key, value, states, scales)
 
@@ -110,9 +110,10 @@ def _feed_at_once(x: Tensor, attended: Tensor, eps: float, norm: Tensor, weights
     middle, gate, up, result = _results(x, weights)
     states, hidden, scales = torch.empty_like(x), torch.empty_like(gate), np.empty(x.shape[1], np.float32)
     fed = Fed(result, middle, states, gate, up, hidden, scales)
-    _over_blocks(
-        feed_forward, attended.contiguous(), rows_of(x), copied(norm), np.float32(eps), *arrays_of(weights),
-        *map(rows_of, fed[:-1]), scales, products=weights,
+    arrays = arrays_of(weights)
+    over_products(
+        feed_forward, rows_of(attended.contiguous()), rows_of(x), copied(norm), np.float32(eps), *arrays,
+        *map(rows_of, fed[:-1]), scales, weights=arrays[::2],
     )  # fmt: skip
     return fed
 
@@ -137,11 +138,6 @@ def arrays_of(weights: Weights) -> list[Any]:
 
 def _results(x: Tensor, weights: Weights) -> list[Tensor]:
     return [x.new_empty(1, x.shape[1], len(weight)) for weight in weights[::2] if weight is not None]
-
-
-def _over_blocks(kernel: Any, rows: Tensor, *arguments: Any, products: Weights) -> None:
-    numbers = sum(weight.numel() for weight in products[::2] if weight is not None)
-    over_rows(kernel, rows_of(rows), *arguments, block=TALL, numbers=rows.shape[1] * numbers // WORK)
 
 
 def only(x: Tensor, read: Tensor | None) -> Tensor:  # [1, T, W] -> [1, R, W]

@@ -5,6 +5,7 @@ For up to some thousand inputs the kernel gives oneDNN's bits: both add a row's 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -47,10 +48,15 @@ def multiply(
     from .product_kernels import multiply as kernel
 
     result = x.new_empty(*x.shape[:-1], outputs)
-    rows = rows_of(x.contiguous())
-    numbers = rows.size * outputs // WORK
-    over_rows(kernel, rows, array(panels), bias_of(bias), rows_of(result), block=TALL, numbers=numbers)
+    weights = array(panels)
+    over_products(kernel, rows_of(x.contiguous()), weights, bias_of(bias), rows_of(result), weights=[weights])
     return result
+
+
+def over_products(kernel: Callable[..., None], rows: Any, *arguments: Any, weights: Iterable[Any]) -> None:
+    """As `over_rows`, for a kernel that multiplies each row by all of `weights`, which are panels."""
+    numbers = len(rows) * sum(weight.size for weight in weights)
+    over_rows(kernel, rows, *arguments, block=TALL, numbers=numbers // WORK)
 
 
 def bias_of(bias: Tensor | None) -> Any:
