@@ -1,12 +1,12 @@
-"""Linear layers on CPU through oneDNN: batch-invariant to the bit, and no slower.
+"""Linear layers on CPU through a kernel of ours, or oneDNN where it does not run: batch-invariant to the bit.
 
 A row of the result has the same bits whatever else is in the batch and however many threads run, which MKL
 does not promise (it changes kernels for a few rows). So a pair scores the same alone and in any batch, and
-the trainer's log-probs equal the reference server's exactly. On CPUs with AVX-512, MKL's eager kernels on AMD
-are also 2.2 to 2.4 times slower.
+the trainer's log-probs equal the reference server's exactly.
 
-Frozen weights (requires_grad is off, as a server's are) are laid out for oneDNN once. Those that are trained change
-with every step, and packing costs more than it saves: they are read as they lie, to the same bits.
+Frozen weights (requires_grad is off, as a server's are) are laid out once. Those that are trained change with every
+step: for our kernel they are laid out each time. For oneDNN that costs more than it saves, and they are read as they
+lie, to the same bits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from .fused.product import multiplies, multiply, panels_of
+from .fused.product import SUPPORTED, multiply, panels_of
 from .packed_row import is_packed_row
 
 PACKED_FOR_ROWS = 1024
@@ -53,7 +53,7 @@ def linear(
     weight: Tensor,  # [N, K]
     bias: Tensor | None = None,  # [N]
 ) -> Tensor:  # [..., N]
-    """F.linear; on CPU in float32 through oneDNN. Differentiable."""
+    """F.linear; on CPU in float32 batch-invariant. Differentiable."""
     if not eligible(x, weight):
         return F.linear(x, weight, bias)
     if not torch.is_grad_enabled():  # the same product, without what a node of a graph costs: 2 % of a forward
@@ -63,7 +63,7 @@ def linear(
 
 
 def eligible(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN multiplies them."""
+    """Whether our kernel or oneDNN multiplies them."""
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
@@ -101,7 +101,7 @@ def weight_gradients(
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if multiplies(weight):
+    if SUPPORTED:
         return multiply(x, laid_out(weight), bias, len(weight))
     # As they lie, weights take other kernels, and give other bits, for a single row and for widths that fill no vector.
     as_it_lies = weight.requires_grad and x.numel() > x.shape[-1] and x.shape[-1] % VECTOR == 0
@@ -116,7 +116,7 @@ def laid_out(weight: Tensor) -> Tensor:  # [N, K]
 
 
 def _pack(weight: Tensor) -> Tensor:
-    """The weight in oneDNN's layout, kept until the weight changes.
+    """The weight as it is laid out, kept until it changes.
 
     In-place changes through `weight.data` are not seen: call `forget_packed_weights` after them.
     """
@@ -142,7 +142,7 @@ class _Packed:
 
 
 def _reorder(weight: Tensor) -> Tensor:
-    if multiplies(weight):
+    if SUPPORTED:
         return panels_of(weight.detach())
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight.default(weight.detach(), PACKED_FOR_ROWS)
     return packed

@@ -33,8 +33,8 @@ def test_forward_and_backward_equal_f_linear(shape: tuple[int, ...], bias: bool)
     assert_close(torch.autograd.grad(found, leaves, grad), wanted, atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("outputs", [1, 15, 16, 17, 40, 250])
-@pytest.mark.parametrize("rows", [1, 5, 6, 7, 200])
+@pytest.mark.parametrize("outputs", [1, 15, 16, 17, 31, 32, 33, 250])
+@pytest.mark.parametrize("rows", [1, 5, 6, 7, 11, 12, 13, 200])
 def test_every_number_of_rows_and_outputs_is_that_of_float64(rows: int, outputs: int) -> None:
     random = torch.Generator().manual_seed(0)
     x, weight, bias = (torch.randn(*shape, generator=random) for shape in ((rows, 33), (outputs, 33), (outputs,)))

@@ -17,7 +17,7 @@ from rewardplane.modeling.packing import PackedPairs, pack
 from rewardplane.wire import TokenPair
 
 pytestmark = pytest.mark.skipif(
-    not SUPPORTED, reason="needs a CPU with AVX2 and no AVX-512: elsewhere products are oneDNN's"
+    not SUPPORTED, reason="needs a CPU with AVX2 or AVX-512, and numba: elsewhere products are oneDNN's"
 )
 FAMILIES = ["llama", "mistral", "qwen2"]
 

@@ -11,19 +11,11 @@ from typing import Any
 import numpy as np
 
 from .kernels import _inline, _kernel
-from .product import COLUMNS, TALL
-from .vectors import (
-    ROWS,
-    add_product,
-    add_scaled,
-    copy_scaled,
-    dot_product,
-    exponentials,
-    largest,
-    multiply_less,
-    tall_product,
-)
+from .panels import FEW, add_product, small_product
+from .registers import SMALL_PANEL
+from .vectors import add_scaled, copy_scaled, dot_product, exponentials, largest, multiply_less
 
+TALL, COLUMNS, _ = SMALL_PANEL
 BLOCK = 2 * TALL
 """Queries that are computed together."""
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
@@ -98,7 +90,7 @@ def _multiply(
     for row in range(0, BLOCK, TALL):
         for column in range(0, columns, COLUMNS):
             at = row * stride + column
-            tall_product(into, at, stride, left, row * left_row, left_row, 1, right, column, right_step, steps)
+            small_product(into, at, stride, left, row * left_row, left_row, 1, right, column, right_step, steps)
 
 
 @_kernel
@@ -193,7 +185,7 @@ def attend_backward(
                     _multiply(dq, wide, wide, ds, most, k, wide, columns)
                     for i in range(count):
                         copy_scaled(grad_query, at + i * across, dq, i * wide, width, scale)
-                    for r in range(0, columns, ROWS):
+                    for r in range(0, columns, FEW):
                         for column in range(0, wide, COLUMNS):
                             add_product(dk, r * wide + column, wide, ds, r, 1, most, q, column, wide, count)
                             add_product(dv, r * wide + column, wide, p, r, 1, most, dy, column, wide, count)

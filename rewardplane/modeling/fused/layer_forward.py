@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..cpu_linear import laid_out, linear
 from .norm import Scales, normed
-from .product import bias_of, multiplies, over_products
+from .product import SUPPORTED, bias_of, over_products
 from .rotary import turn
 from .rows import VECTOR, array, copied, rows_of
 from .swiglu import swiglu_apart
@@ -120,10 +120,8 @@ def _feed_at_once(x: Tensor, attended: Tensor, eps: float, norm: Tensor, weights
 
 def are_ours(weights: Sequence[Tensor | None]) -> bool:
     """And of widths that fill vectors, for what lies between products."""
-    return all(
-        multiplies(weight) and weight.shape[0] % VECTOR == weight.shape[1] % VECTOR == 0
-        for weight in weights
-        if weight is not None
+    return SUPPORTED and all(
+        weight.shape[0] % VECTOR == weight.shape[1] % VECTOR == 0 for weight in weights if weight is not None
     )
 
 

@@ -1,4 +1,4 @@
-"""Linear layers by a kernel of ours, on CPUs whose widest vectors are AVX2's: oneDNN leaves a fifth of these idle.
+"""Linear layers by a kernel of ours, on CPUs with AVX2 or AVX-512.
 
 For up to some thousand inputs the kernel gives oneDNN's bits: both add a row's products in the order of the inputs.
 """
@@ -12,19 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .registers import PANEL
 from .rows import HAVE_NUMBA, array, borrowed, copied, over_rows, rows_of
 
-TALL, COLUMNS = 6, 16
-"""Of a panel of the result: twelve registers of eight numbers add up, and three hold what is multiplied."""
+TALL, COLUMNS, _ = PANEL
 WORK = 32
 """Products that take as long as one number of a kernel that only passes over memory."""
 NO_BIAS = np.empty(0, np.float32)
-SUPPORTED = HAVE_NUMBA and torch.backends.cpu.get_cpu_capability() == "AVX2"
-
-
-def multiplies(weight: Tensor) -> bool:  # [N, K]
-    """Whether the kernel is there, and takes such a weight."""
-    return SUPPORTED and len(weight) >= COLUMNS
+SUPPORTED = HAVE_NUMBA and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 
 
 def panels_of(weight: Tensor) -> Tensor:  # [N, K] -> [ceil(N / COLUMNS), K, COLUMNS]

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from .kernels import _kernel
-from .product import COLUMNS, TALL
-from .vectors import row_product, tall_product
+import numpy as np
 
+from .kernels import _kernel
+from .panels import row_product, tall_product
+from .registers import PANEL
+
+TALL, COLUMNS, _ = PANEL
+ZERO = np.float32(0.0)
 BLOCK = 32 * TALL
 """Rows that meet one panel before the next: they stay in a core's second cache, the panel in its first."""
 
 
 @_kernel
 def lay_out(weight: Any, panels: Any, first: int, end: int) -> None:
-    """panels[P, K, COLUMNS] of weight[N, K]; panels `first` to `end`. The last ends with the last output."""
+    """panels[P, K, COLUMNS] of weight[N, K]; panels `first` to `end`.
+
+    The last ends with the last output; one that has more columns than there are outputs, with zeros.
+    """
     outputs, inputs = weight.shape
     for panel in range(first, end):
-        output = min(panel * COLUMNS, outputs - COLUMNS)
+        output = max(0, min(panel * COLUMNS, outputs - COLUMNS))
         for k in range(inputs):
             for j in range(COLUMNS):
-                panels[panel, k, j] = weight[output + j, k]
+                panels[panel, k, j] = weight[output + j, k] if j < outputs else ZERO
 
 
 @_kernel
@@ -32,10 +39,13 @@ def multiply(x: Any, panels: Any, bias: Any, result: Any, first: int, end: int) 
     """result[T, N] = x[T, K] @ weight[N, K]^T + bias, rows `first` to `end`; `bias` may be empty."""
     for top in range(first, end, BLOCK):
         bottom = min(top + BLOCK, end)
-        for panel in range(len(panels)):
-            _multiply_panel(x, panels, panel, result, top, bottom)
-            if len(bias):
-                _add_bias(bias, result, panel, top, bottom)
+        if result.shape[1] < COLUMNS:
+            _multiply_few(x, panels, result, top, bottom)
+        else:
+            for panel in range(len(panels)):
+                _multiply_panel(x, panels, panel, result, top, bottom)
+        if len(bias):
+            _add_bias(bias, result, top, bottom)
 
 
 @_kernel
@@ -58,8 +68,18 @@ def _multiply_panel(x: Any, panels: Any, panel: int, result: Any, top: int, bott
 
 
 @_kernel
-def _add_bias(bias: Any, result: Any, panel: int, top: int, bottom: int) -> None:
-    column = min(panel * COLUMNS, result.shape[1] - COLUMNS)
+def _multiply_few(x: Any, panels: Any, result: Any, top: int, bottom: int) -> None:
+    """As `_multiply_panel`, where a panel has more columns than the result."""
+    inputs, outputs = x.shape[1], result.shape[1]
+    left, right, into = x.reshape(-1), panels.reshape(-1), np.empty(COLUMNS, np.float32)
     for row in range(top, bottom):
-        for j in range(column, column + COLUMNS):
+        row_product(into, 0, COLUMNS, left, row * inputs, inputs, 1, right, 0, COLUMNS, inputs)
+        for j in range(outputs):
+            result[row, j] = into[j]
+
+
+@_kernel
+def _add_bias(bias: Any, result: Any, top: int, bottom: int) -> None:
+    for row in range(top, bottom):
+        for j in range(len(bias)):
             result[row, j] += bias[j]

@@ -12,20 +12,16 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core.cgutils import alloca_once, for_range, for_range_slice, get_or_insert_function
+from numba.core.cgutils import alloca_once, for_range_slice, get_or_insert_function
 from numba.extending import intrinsic
 
-from .product import COLUMNS, TALL
 from .rows import VECTOR
 
-_written_out: Any = intrinsic  # callers leave `typing` out
-ROWS = 4
-"""Of a panel of `add_product`, whose left side lies across: eight registers add up."""
+written_out: Any = intrinsic
+"""Callers leave `typing` out."""
 
 KIND = ir.VectorType(ir.FloatType(), VECTOR)
-UNDEFINED = ir.Constant(KIND, ir.Undefined)
 WHOLE = ir.VectorType(ir.IntType(32), VECTOR)
-FIRST_LANE = ir.Constant(WHOLE, [0] * VECTOR)
 PLACE = types.intp
 
 
@@ -34,7 +30,7 @@ LEAST = -87.0
 CEPHES = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 
 
-class _Code:
+class Code:
     """Writes the code of one call."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
@@ -62,9 +58,9 @@ class _Code:
     def number(self, array: int, at: Any) -> Any:
         return self.builder.load(self.place(array, at))
 
-    def vector(self, array: int, at: Any) -> Any:
+    def vector(self, array: int, at: Any, kind: Any = KIND) -> Any:
         """A pointer to it."""
-        return self.builder.bitcast(self.place(array, at), KIND.as_pointer())
+        return self.builder.bitcast(self.place(array, at), kind.as_pointer())
 
     def load(self, pointer: Any) -> Any:
         return self.builder.load(pointer, align=4)
@@ -72,14 +68,16 @@ class _Code:
     def store(self, vector: Any, pointer: Any) -> None:
         self.builder.store(vector, pointer, align=4)
 
-    def everywhere(self, number: Any) -> Any:
-        lane = self.builder.insert_element(UNDEFINED, number, ir.IntType(32)(0))
-        return self.builder.shuffle_vector(lane, UNDEFINED, FIRST_LANE)
+    def everywhere(self, number: Any, lanes: int = VECTOR) -> Any:
+        undefined = ir.Constant(ir.VectorType(number.type, lanes), ir.Undefined)
+        lane = self.builder.insert_element(undefined, number, ir.IntType(32)(0))
+        first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+        return self.builder.shuffle_vector(lane, undefined, first)
 
     def variable(self, number: float) -> Any:
         """A pointer to a vector that begins so."""
         pointer = alloca_once(self.builder, KIND)
-        self.builder.store(_constant(number), pointer)
+        self.builder.store(constant(number), pointer)
         return pointer
 
     @contextmanager
@@ -98,93 +96,33 @@ class _Code:
     def before(self, index: Any, end: Any) -> Any:
         """Which of the vector's numbers at `index` lie before `end`."""
         left = self.builder.trunc(self.builder.sub(end, index), ir.IntType(32))
-        lane = self.builder.insert_element(ir.Constant(WHOLE, ir.Undefined), left, ir.IntType(32)(0))
-        everywhere = self.builder.shuffle_vector(lane, ir.Constant(WHOLE, ir.Undefined), FIRST_LANE)
-        return self.builder.icmp_signed("<", ir.Constant(WHOLE, list(range(VECTOR))), everywhere)
+        return self.builder.icmp_signed("<", ir.Constant(WHOLE, list(range(VECTOR))), self.everywhere(left))
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
-        kind = ir.FunctionType(KIND, [KIND] * 3)
-        function = get_or_insert_function(self.builder.module, kind, f"llvm.fmuladd.v{VECTOR}f32")
+        kind = ir.FunctionType(c.type, [c.type] * 3)
+        function = get_or_insert_function(self.builder.module, kind, f"llvm.fmuladd.v{c.type.count}f32")
         return self.builder.call(function, [a, b, c])
 
     def exp(self, x: Any) -> Any:
         """As kernels._exp, for x <= 88: 2^n * e^r with |r| <= ln 2 / 2, e^r by Cephes' polynomial."""
         builder = self.builder
-        small = builder.fcmp_ordered("<", x, _constant(LEAST))
-        z = builder.select(small, _constant(LEAST), x)
+        small = builder.fcmp_ordered("<", x, constant(LEAST))
+        z = builder.select(small, constant(LEAST), x)
         floor = get_or_insert_function(builder.module, ir.FunctionType(KIND, [KIND]), f"llvm.floor.v{VECTOR}f32")
-        n = builder.call(floor, [self.multiply_add(z, _constant(1.44269504088896341), _constant(0.5))])
-        r = self.multiply_add(n, _constant(-0.693359375), z)
-        r = self.multiply_add(n, _constant(2.12194440e-4), r)
-        p = _constant(CEPHES[0])
+        n = builder.call(floor, [self.multiply_add(z, constant(1.44269504088896341), constant(0.5))])
+        r = self.multiply_add(n, constant(-0.693359375), z)
+        r = self.multiply_add(n, constant(2.12194440e-4), r)
+        p = constant(CEPHES[0])
         for coefficient in CEPHES[1:]:
-            p = self.multiply_add(p, r, _constant(coefficient))
-        p = builder.fadd(self.multiply_add(builder.fmul(p, r), r, r), _constant(1.0))
+            p = self.multiply_add(p, r, constant(coefficient))
+        p = builder.fadd(self.multiply_add(builder.fmul(p, r), r, r), constant(1.0))
         exponent = builder.add(builder.fptosi(n, WHOLE), ir.Constant(WHOLE, [127] * VECTOR))
         power = builder.bitcast(builder.shl(exponent, ir.Constant(WHOLE, [23] * VECTOR)), KIND)
-        return builder.select(small, _constant(0.0), builder.fmul(p, power))
-
-
-def _product(add: bool, rows: int, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    code = _Code(context, builder, signature, arguments)
-    _, at, stride, _, left_at, left_row, left_step, _, right_at, right_step, steps = arguments
-    parts = range(0, COLUMNS, VECTOR)
-    targets = [[code.vector(0, code.sum(at, code.times(stride, row), part)) for part in parts] for row in range(rows)]
-    totals = [[alloca_once(builder, KIND) for _ in parts] for _ in range(rows)]
-    for row in range(rows):
-        for target, total in zip(targets[row], totals[row], strict=True):
-            builder.store(code.load(target) if add else _constant(0.0), total)
-    with for_range(builder, steps) as loop:
-        right = code.sum(right_at, code.times(loop.index, right_step))
-        factors = [code.load(code.vector(7, code.sum(right, part))) for part in parts]
-        left = code.sum(left_at, code.times(loop.index, left_step))
-        for row in range(rows):
-            number = code.everywhere(code.number(3, code.sum(left, code.times(left_row, row))))
-            for factor, total in zip(factors, totals[row], strict=True):
-                builder.store(code.multiply_add(number, factor, builder.load(total)), total)
-    for row in range(rows):
-        for target, total in zip(targets[row], totals[row], strict=True):
-            code.store(builder.load(total), target)
-    return code.nothing
-
-
-def _product_types(into: Any, left: Any, right: Any) -> Any:
-    p = PLACE
-    return types.void(into, p, p, left, p, p, p, right, p, p, p)
-
-
-@_written_out
-def add_product(
-    typing: Any, into: Any, at: Any, stride: Any, left: Any, left_at: Any, left_row: Any, left_step: Any,
-    right: Any, right_at: Any, right_step: Any, steps: Any,
-) -> Any:  # fmt: skip
-    """into[4, 16] += left[4, steps] @ right[steps, 16].
-
-    Neighbours in a row are neighbours in memory, but for `left`, whose own are `left_step` apart.
-    """
-    return _product_types(into, left, right), partial(_product, True, ROWS)
-
-
-@_written_out
-def tall_product(
-    typing: Any, into: Any, at: Any, stride: Any, left: Any, left_at: Any, left_row: Any, left_step: Any,
-    right: Any, right_at: Any, right_step: Any, steps: Any,
-) -> Any:  # fmt: skip
-    """into[TALL, 16] = left[TALL, steps] @ right[steps, 16], as `add_product` reads them."""
-    return _product_types(into, left, right), partial(_product, False, TALL)
-
-
-@_written_out
-def row_product(
-    typing: Any, into: Any, at: Any, stride: Any, left: Any, left_at: Any, left_row: Any, left_step: Any,
-    right: Any, right_at: Any, right_step: Any, steps: Any,
-) -> Any:  # fmt: skip
-    """As `tall_product`, for a single row."""
-    return _product_types(into, left, right), partial(_product, False, 1)
+        return builder.select(small, constant(0.0), builder.fmul(p, power))
 
 
 def _scaled(add: bool, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    code = _Code(context, builder, signature, arguments)
+    code = Code(context, builder, signature, arguments)
     _, at, _, source_at, count, scale = arguments
     factor = code.everywhere(scale)
     with code.vectors(count) as index:
@@ -195,18 +133,18 @@ def _scaled(add: bool, context: Any, builder: Any, signature: Any, arguments: An
     return code.nothing
 
 
-@_written_out
+@written_out
 def copy_scaled(typing: Any, into: Any, at: Any, source: Any, source_at: Any, count: Any, scale: Any) -> Any:
     """into[:count] = scale * source[:count]"""
     return types.void(into, PLACE, source, PLACE, PLACE, types.float32), partial(_scaled, False)
 
 
-@_written_out
+@written_out
 def scale_by(typing: Any, into: Any, source: Any, at: Any, factors: Any, count: Any, scale: Any) -> Any:
     """into[:count] = factors[:count] * (scale * source[:count]), the first two at `at`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        code = _Code(context, builder, signature, arguments)
+        code = Code(context, builder, signature, arguments)
         _, _, at, _, count, scale = arguments
         everywhere = code.everywhere(scale)
         with code.vectors(count) as index:
@@ -218,13 +156,13 @@ def scale_by(typing: Any, into: Any, source: Any, at: Any, factors: Any, count: 
     return types.void(into, source, PLACE, factors, PLACE, types.float32), generate
 
 
-@_written_out
+@written_out
 def add_scaled(typing: Any, into: Any, at: Any, source: Any, source_at: Any, count: Any, scale: Any) -> Any:
     """into[:count] += scale * source[:count]"""
     return types.void(into, PLACE, source, PLACE, PLACE, types.float32), partial(_scaled, True)
 
 
-@_written_out
+@written_out
 def rotate_halves(
     typing: Any, into: Any, x: Any, at: Any, cos: Any, sin: Any, angles_at: Any, half: Any, sign: Any
 ) -> Any:
@@ -234,7 +172,7 @@ def rotate_halves(
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        code = _Code(context, builder, signature, arguments)
+        code = Code(context, builder, signature, arguments)
         _, _, at, _, _, angles_at, half, sign = arguments
 
         def turn(index: Any, place: Any, factor: Any) -> None:
@@ -255,31 +193,31 @@ def rotate_halves(
     return types.void(into, x, PLACE, cos, sin, PLACE, PLACE, types.float32), generate
 
 
-@_written_out
+@written_out
 def gated(typing: Any, into: Any, gate: Any, up: Any, at: Any, count: Any) -> Any:
     """into[:count] = silu(gate[:count]) * up[:count], all at `at`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        code = _Code(context, builder, signature, arguments)
+        code = Code(context, builder, signature, arguments)
         _, _, _, at, count = arguments
         with code.vectors(count) as index:
             place = code.sum(at, index)
             g, u = code.load(code.vector(1, place)), code.load(code.vector(2, place))
             below = builder.fneg(g)
-            capped = builder.select(builder.fcmp_ordered(">", below, _constant(88.0)), _constant(88.0), below)
-            share = builder.fdiv(g, builder.fadd(_constant(1.0), code.exp(capped)))
+            capped = builder.select(builder.fcmp_ordered(">", below, constant(88.0)), constant(88.0), below)
+            share = builder.fdiv(g, builder.fadd(constant(1.0), code.exp(capped)))
             code.store(builder.fmul(share, u), code.vector(0, place))
         return code.nothing
 
     return types.void(into, gate, up, PLACE, PLACE), generate
 
 
-@_written_out
+@written_out
 def dot_product(typing: Any, first: Any, first_at: Any, second: Any, second_at: Any, count: Any) -> Any:
     """The sum of first[:count] * second[:count]."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        code = _Code(context, builder, signature, arguments)
+        code = Code(context, builder, signature, arguments)
         _, first_at, _, second_at, count = arguments
         total = code.variable(0.0)
         with code.vectors(count) as index:
@@ -293,12 +231,12 @@ def dot_product(typing: Any, first: Any, first_at: Any, second: Any, second_at: 
     return types.float32(first, PLACE, second, PLACE, PLACE), generate
 
 
-@_written_out
+@written_out
 def multiply_less(typing: Any, into: Any, at: Any, factors: Any, factors_at: Any, count: Any, less: Any) -> Any:
     """into[:count] = factors[:count] * (into[:count] - less)"""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        code = _Code(context, builder, signature, arguments)
+        code = Code(context, builder, signature, arguments)
         _, at, _, factors_at, count, less = arguments
         subtracted = code.everywhere(less)
         with code.vectors(count) as index:
@@ -309,19 +247,19 @@ def multiply_less(typing: Any, into: Any, at: Any, factors: Any, factors_at: Any
     return types.void(into, PLACE, factors, PLACE, PLACE, types.float32), generate
 
 
-@_written_out
+@written_out
 def exponentials(typing: Any, row: Any, at: Any, seen: Any, count: Any, top: Any) -> Any:
     """row[:seen] = e^(row - top), to 2e-7 relative, where row - top <= 88; row[seen:count] = 0. Gives their sum."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        code = _Code(context, builder, signature, arguments)
+        code = Code(context, builder, signature, arguments)
         _, at, seen, count, top = arguments
         total = code.variable(0.0)
         highest = code.everywhere(top)
         with code.vectors(count) as index:
             place = code.vector(0, code.sum(at, index))
             e = code.exp(builder.fsub(code.load(place), highest))
-            e = builder.select(code.before(index, seen), e, _constant(0.0))
+            e = builder.select(code.before(index, seen), e, constant(0.0))
             code.store(e, place)
             builder.store(builder.fadd(builder.load(total), e), total)
         return code.added(total)
@@ -329,16 +267,16 @@ def exponentials(typing: Any, row: Any, at: Any, seen: Any, count: Any, top: Any
     return types.float32(row, PLACE, PLACE, PLACE, types.float32), generate
 
 
-def _constant(number: float) -> Any:
-    return ir.Constant(KIND, [number] * VECTOR)
+def constant(number: float, kind: Any = KIND) -> Any:
+    return ir.Constant(kind, [number] * kind.count)
 
 
-@_written_out
+@written_out
 def largest(typing: Any, row: Any, at: Any, count: Any) -> Any:
     """The largest of row[:count] that is a number; -inf where none is. `count` may be any; a whole vector is read."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        code = _Code(context, builder, signature, arguments)
+        code = Code(context, builder, signature, arguments)
         _, at, count = arguments
         lowest = ir.Constant(ir.FloatType(), float("-inf"))
         top = code.variable(float("-inf"))
