@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from .fused.product import SUPPORTED, multiply, panels_of
+from .fused.product import multiplies, multiply, panels_of
 from .packed_row import is_packed_row
 
 PACKED_FOR_ROWS = 1024
@@ -73,6 +73,27 @@ def eligible(x: Tensor, weight: Tensor) -> bool:
     )
 
 
+def takes_rounded(x: Tensor, weight: Tensor) -> bool:
+    """Whether `linear_rounded` multiplies them."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and weight.dtype == torch.bfloat16
+        and not weight.requires_grad
+        and type(weight) in (Tensor, nn.Parameter)
+        and multiplies(weight)
+    )
+
+
+def linear_rounded(
+    x: Tensor,  # float32[..., K]
+    weight: Tensor,  # bfloat16[N, K]  frozen
+    bias: Tensor | None = None,  # [N]
+) -> Tensor:  # float32[..., N]
+    """F.linear of x in bfloat16, with sums in float32; batch-invariant. Not differentiable."""
+    return multiply(x, laid_out(weight), bias, len(weight))
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -101,7 +122,7 @@ def weight_gradients(
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if SUPPORTED:
+    if multiplies(weight):
         return multiply(x, laid_out(weight), bias, len(weight))
     # As they lie, weights take other kernels, and give other bits, for a single row and for widths that fill no vector.
     as_it_lies = weight.requires_grad and x.numel() > x.shape[-1] and x.shape[-1] % VECTOR == 0
@@ -142,7 +163,7 @@ class _Packed:
 
 
 def _reorder(weight: Tensor) -> Tensor:
-    if SUPPORTED:
+    if multiplies(weight):
         return panels_of(weight.detach())
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight.default(weight.detach(), PACKED_FOR_ROWS)
     return packed

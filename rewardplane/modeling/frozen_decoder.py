@@ -37,17 +37,17 @@ def frozen(backbone: nn.Module) -> FrozenDecoder | None:
 
 class FrozenDecoder:
     def __init__(self, backbone: Any) -> None:
-        self._embedding, self._turns = array(backbone.embed_tokens.weight), backbone.rotary_emb
+        self._embedding, self._turns = backbone.embed_tokens.weight.detach(), backbone.rotary_emb
         self._like = backbone.layers[0]
         self._layers = FrozenLayers(backbone.layers)
-        self._norm = copied(backbone.norm.weight), np.float32(backbone.norm.variance_epsilon)
+        self._norm = copied(backbone.norm.weight.float()), np.float32(backbone.norm.variance_epsilon)
         windows = [window for layer in backbone.layers if (window := window_of(layer.self_attn)) is not None]
         self._window = min(windows, default=MOST_KEYS)
 
     @classmethod
     def of(cls, backbone: Any) -> Self | None:
         """If all that is in it is known, and our kernels multiply by it."""
-        if not is_plain_backbone(backbone, FAMILIES) or backbone.embed_tokens.weight.dtype != torch.float32:
+        if not is_plain_backbone(backbone, FAMILIES):
             return None
         weights = [module.weight for module in backbone.modules() if isinstance(module, nn.Linear)]
         return cls(backbone) if are_ours(weights) and backbone.layers[0].self_attn.head_dim % VECTOR == 0 else None
@@ -64,7 +64,7 @@ class FrozenDecoder:
     ) -> Tensor:  # [T, d]
         """As `forward.packed_hidden`."""
         room = Room(self._like, packed.num_tokens)
-        np.take(self._embedding, packed.input_ids.numpy(), axis=0, out=room.x)
+        torch.from_numpy(room.x).copy_(self._embedding.index_select(0, packed.input_ids))
         turns = self._turns(torch.from_numpy(room.x)[None], position_ids=packed.position_ids[None])
         cos, sin = (array(x[0].contiguous()) for x in turns)
         if only is None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .fused.attention import Runs, attend_arrays
-from .fused.product import bias_of, over_products, panels_of
+from .fused.product import NOT_ROUNDED, bias_of, over_products, panels_of
 from .fused.rows import array, copied
 
 Floats = NDArray[np.float32]
@@ -33,6 +33,9 @@ class Room:
         self.attended = np.zeros(queries, np.float32)  # rows that are no segment's stay so
         self.gate, self.up = (np.empty(between, np.float32) for _ in range(2))
         self.scales = np.empty(tokens, np.float32)
+        widest = max(states[1], queries[1], between[1])
+        in_pairs = attention.q_proj.weight.dtype == torch.bfloat16
+        self.rounded = np.empty((tokens, widest // 2), np.int32) if in_pairs else NOT_ROUNDED
         self.log_z = np.empty(tokens * queries[1] // attention.head_dim, np.float32)
 
 
@@ -45,7 +48,7 @@ class FrozenLayers:
         self._width, self._scaling = first.self_attn.head_dim, np.float32(first.self_attn.scaling)
         self._eps = np.float32(first.input_layernorm.variance_epsilon)
         self._norms = np.stack([
-            [copied(norm.weight) for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
+            [copied(norm.weight.float()) for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
             for layer in layers
         ])  # fmt: skip
         # Weight and bias of each product, those of all layers one after the other.
@@ -63,7 +66,7 @@ class FrozenLayers:
         of_heads = room.query.shape[1] // self._width, room.key.shape[1] // self._width, self._width, self._scaling
         run_layers(  # type: ignore[call-arg]
             room.x, cos, sin, self._norms, self._eps, room.query, room.key, room.value, room.attended,
-            room.result, room.middle, room.states, room.gate, room.up, room.scales, room.log_z,
+            room.result, room.middle, room.states, room.gate, room.up, room.rounded, room.scales, room.log_z,
             *self._attention, *self._feed,
             *of_heads, runs.starts, runs.firsts, runs.runs, count,
         )  # fmt: skip
@@ -104,7 +107,7 @@ class FrozenLayers:
 
         over_products(
             queries_keys_values, x, self._norms[number, 0], self._eps, cos, sin, *weights,
-            room.states, room.scales, *results, weights=weights[::2],
+            room.states, room.rounded, room.scales, *results, weights=weights[::2],
         )  # fmt: skip
 
     def _attend(self, room: Room, runs: Runs) -> None:
@@ -117,7 +120,8 @@ class FrozenLayers:
         weights = self._of(number, [*self._attention[6:], *self._feed])
         over_products(
             feed_forward, attended, x, self._norms[number, 1], self._eps, *weights,
-            room.result, room.middle, room.states, room.gate, room.up, room.gate, room.scales, weights=weights[::2],
+            room.result, room.middle, room.states, room.gate, room.up, room.gate, room.rounded, room.scales,
+            weights=weights[::2],
         )  # fmt: skip
 
     @staticmethod

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..cpu_linear import laid_out, linear
 from .norm import Scales, normed
-from .product import SUPPORTED, bias_of, over_products
+from .product import NOT_ROUNDED, bias_of, multiplies, over_products
 from .rotary import turn
 from .rows import VECTOR, array, copied, rows_of
 from .swiglu import swiglu_apart
@@ -78,7 +78,7 @@ def _project_at_once(x: Tensor, cos: Tensor, sin: Tensor, eps: float, norm: Tens
     weights = arrays_of(projections)
     over_products(
         queries_keys_values, rows_of(x), copied(norm), np.float32(eps), rows_of(cos), rows_of(sin),
-        *weights, rows_of(states), scales, *map(rows_of, (query, key, value)), weights=weights[::2],
+        *weights, rows_of(states), NOT_ROUNDED, scales, *map(rows_of, (query, key, value)), weights=weights[::2],
     )  # fmt: skip
     return Projected(query, key, value, states, scales)
 
@@ -113,15 +113,17 @@ def _feed_at_once(x: Tensor, attended: Tensor, eps: float, norm: Tensor, weights
     arrays = arrays_of(weights)
     over_products(
         feed_forward, rows_of(attended.contiguous()), rows_of(x), copied(norm), np.float32(eps), *arrays,
-        *map(rows_of, fed[:-1]), scales, weights=arrays[::2],
+        *map(rows_of, fed[:-1]), NOT_ROUNDED, scales, weights=arrays[::2],
     )  # fmt: skip
     return fed
 
 
 def are_ours(weights: Sequence[Tensor | None]) -> bool:
     """And of widths that fill vectors, for what lies between products."""
-    return SUPPORTED and all(
-        weight.shape[0] % VECTOR == weight.shape[1] % VECTOR == 0 for weight in weights if weight is not None
+    return all(
+        multiplies(weight) and weight.shape[0] % VECTOR == weight.shape[1] % VECTOR == 0
+        for weight in weights
+        if weight is not None
     )
 
 

@@ -17,7 +17,10 @@ class Panel(NamedTuple):
 
 
 # Asked of the CPU, as numba asks it, which keeps compiled kernels on disk for each kind of CPU.
-AVX512 = bool(torch.cpu.get_capabilities().get("avx512_f"))
+_CPU = torch.cpu.get_capabilities()
+AVX512 = bool(_CPU.get("avx512_f"))
+BFLOAT16 = bool(_CPU.get("avx512_bf16")) and not _CPU.get("amx_bf16")
+"""Whether products of bfloat16 are ours. A CPU with tiles multiplies these faster than any registers do."""
 PANEL = Panel(12, 32, 16) if AVX512 else Panel(6, 16, 8)
 """Of linear layers: 24 of 32 registers add up, or 12 of 16."""
 SMALL_PANEL = Panel(6, 16, 8)

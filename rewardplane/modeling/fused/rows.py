@@ -60,7 +60,8 @@ def copied(weight: Tensor) -> Any:
 
 def borrowed(weight: Tensor) -> Any:
     """As kernels see it while they read it once, without a copy and without torch's knowing, for the same reason."""
-    numbers = (ctypes.c_float * weight.numel()).from_address(weight.data_ptr())
+    number: Any = ctypes.c_int32 if weight.dtype == torch.int32 else ctypes.c_float
+    numbers = (number * weight.numel()).from_address(weight.data_ptr())
     return np.ctypeslib.as_array(numbers).reshape(weight.shape)
 
 

@@ -116,9 +116,30 @@ class Code:
         for coefficient in CEPHES[1:]:
             p = self.multiply_add(p, r, constant(coefficient))
         p = builder.fadd(self.multiply_add(builder.fmul(p, r), r, r), constant(1.0))
-        exponent = builder.add(builder.fptosi(n, WHOLE), ir.Constant(WHOLE, [127] * VECTOR))
-        power = builder.bitcast(builder.shl(exponent, ir.Constant(WHOLE, [23] * VECTOR)), KIND)
+        exponent = builder.add(builder.fptosi(n, WHOLE), whole(127))
+        power = builder.bitcast(builder.shl(exponent, whole(23)), KIND)
         return builder.select(small, constant(0.0), builder.fmul(p, power))
+
+
+@written_out
+def round_to_pairs(typing: Any, into: Any, at: Any, source: Any, source_at: Any, count: Any) -> Any:
+    """into[:count / 2] = source[:count] in bfloat16, to nearest and ties to even, of which an int32 holds two."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        code = Code(context, builder, signature, arguments)
+        _, at, _, source_at, count = arguments
+        half = ir.VectorType(ir.IntType(16), VECTOR)
+        with code.vectors(count) as index:
+            number = code.load(code.vector(2, code.sum(source_at, index)))
+            bits = builder.bitcast(number, WHOLE)
+            odd = builder.and_(builder.lshr(bits, whole(16)), whole(1))
+            rounded = builder.lshr(code.sum(bits, odd, whole(0x7FFF)), whole(16))
+            rounded = builder.select(builder.fcmp_unordered("uno", number, number), whole(0x7FC0), rounded)  # NaN
+            target = code.vector(0, code.sum(at, builder.lshr(index, index.type(1))), half)
+            code.store(builder.trunc(rounded, half), target)
+        return code.nothing
+
+    return types.void(into, PLACE, source, PLACE, PLACE), generate
 
 
 def _scaled(add: bool, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -265,6 +286,10 @@ def exponentials(typing: Any, row: Any, at: Any, seen: Any, count: Any, top: Any
         return code.added(total)
 
     return types.float32(row, PLACE, PLACE, PLACE, types.float32), generate
+
+
+def whole(number: int) -> Any:
+    return ir.Constant(WHOLE, [number] * VECTOR)
 
 
 def constant(number: float, kind: Any = KIND) -> Any:
