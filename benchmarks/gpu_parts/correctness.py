@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from gpu_parts.pairs import mixed, ranked
-from gpu_parts.shapes import SHAPES, random_model
+from gpu_parts.shapes import SHAPES, as_served, random_model
 from result_file import Bar
 
 from rewardplane.modeling.models import packed_logprobs, packed_scores
@@ -83,7 +83,7 @@ def _read_once() -> Records:
 
 @torch.inference_mode()
 def _packed(pairs: list[TokenPair], *, causal: bool, device: str, dtype: torch.dtype) -> torch.Tensor:
-    model = _model(causal=causal, device=device, dtype=dtype)
+    model = as_served(_model(causal=causal, device=device, dtype=dtype))
     packed = pack(pairs).to(device)
     return (packed_logprobs if causal else packed_scores)(model, packed).double().cpu()
 

@@ -22,34 +22,33 @@ UPDATES = 4
 
 
 def updates(name: str, questions: int, answer_tokens: int, device: str, directory: Path) -> Records:
-    """With either way of sampling; the first update, which compiles and takes memory, is left out."""
+    """The first update, which compiles and takes memory, is left out."""
     apart(save_models, directory, name, device)
     _write_prompts(directory / "prompts.jsonl", SHAPES[name].vocabulary, UPDATES * questions)
     row_tokens = 32768 if device == "cuda" else 1024
     judges = [("reward", directory / "reward"), ("reference", directory / "sft")]
     with served(judges, device, row_tokens) as (reward, reference):
-        for engine in ("static", "model"):
-            config = _config(directory, engine, questions, answer_tokens, device, row_tokens)
-            config |= {"reward": {"target": reward}, "reference": {"target": reference}}
-            result = run_ppo(parse_config(config, PpoRunConfig, "benchmark"))
-            yield from _found(f"{name}, sampling {engine}", questions, result.metrics)
+        config = _config(directory, questions, answer_tokens, device, row_tokens)
+        config |= {"reward": {"target": reward}, "reference": {"target": reference}}
+        result = run_ppo(parse_config(config, PpoRunConfig, "benchmark"))
+        yield from _found(name, questions, result.metrics)
 
 
 def _config(
-    directory: Path, engine: str, questions: int, answer_tokens: int, device: str, row_tokens: int
+    directory: Path, questions: int, answer_tokens: int, device: str, row_tokens: int
 ) -> dict[str, object]:
     return {
         "updates": UPDATES, "device": device, "precision": "auto", "gradient_checkpointing": "auto",
         "policy": {"path": str(directory / "sft")}, "value": {"path": str(directory / "reward")},
         "data": {"prompts": str(directory / "prompts.jsonl")},
         "sampling": {
-            "engine": engine, "questions_per_update": questions, "max_answer_tokens": answer_tokens,
+            "questions_per_update": questions, "max_answer_tokens": answer_tokens,
             "batch_questions": max(1, questions // 4),
         },
         "score": {"normalise_answers": 0},
         "ppo": {"epochs": 2, "minibatches": 2, "micro_batch_tokens": row_tokens // 4},
         "policy_optimizer": {"learning_rate": 1e-6}, "value_optimizer": {"learning_rate": 1e-6},
-        "output": {"directory": str(directory / f"run-{engine}")},
+        "output": {"directory": str(directory / "run")},
     }  # fmt: skip
 
 

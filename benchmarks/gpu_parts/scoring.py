@@ -11,7 +11,7 @@ import torch
 from gpu_parts.ceilings import Ceilings
 from gpu_parts.clock import in_turns, seconds
 from gpu_parts.pairs import mixed, ranked, spans
-from gpu_parts.shapes import SHAPES, Shape, random_model
+from gpu_parts.shapes import SHAPES, Shape, as_served, random_model
 from result_file import Bar
 
 from rewardplane.modeling.models import packed_scores
@@ -26,35 +26,29 @@ def throughput(names: Sequence[str], row_tokens: int, device: str, ceilings: Cei
     """One packed row of mixed pairs: packing, upload, forward and reading of the scores.
 
     Model FLOPs are those of every layer over every token, though the last one computes what is read alone. Then the
-    same with norms as transformers wrote them: six passes over memory in place of one.
+    same through transformers' modules.
     """
-    for as_written in (False, True):
-        yield from _throughput(names, row_tokens, device, ceilings, as_written=as_written)
-
-
-def _throughput(names: Sequence[str], row_tokens: int, device: str, ceilings: Ceilings, *, as_written: bool) -> Records:
     for name in names:
         shape = SHAPES[name]
         model = random_model(shape, causal=False, device=device, dtype=torch.bfloat16)
-        if as_written:
-            _write_norms_out(model)
         pairs = mixed(row_tokens, shape.vocabulary)
-        packed = pack(pairs)
-        took = seconds(lambda model=model, pairs=pairs: score(model, pairs, device), device)
-        share = shape.forward_flops(spans(packed)) / took / ceilings.flops_per_s
-        yield {
-            "case": f"scoring, {name}{', norms as written' if as_written else ''}", "tokens": packed.num_tokens,
-            "tokens_per_s": packed.num_tokens / took, "share_of_matrix_rate": share,
-        }  # fmt: skip
-        if name in ("1B", "7B") and not as_written:
-            yield Bar(f"scoring, {name}: model FLOPs / measured bf16 rate", share, "at least 0.6")
+        yield from _throughput(f"{name}, transformers' modules", model, shape, pairs, device, ceilings)
+        yield from _throughput(name, as_served(model), shape, pairs, device, ceilings)
         del model
 
 
-def _write_norms_out(model: Any) -> None:
-    for module in model.modules():
-        if type(module).__name__.startswith("Fused") and type(module).__name__.endswith("RMSNorm"):
-            module.__class__ = type(module).__mro__[1]
+def _throughput(
+    case: str, model: Any, shape: Shape, pairs: list[TokenPair], device: str, ceilings: Ceilings
+) -> Records:
+    packed = pack(pairs)
+    took = seconds(lambda: score(model, pairs, device), device)
+    share = shape.forward_flops(spans(packed)) / took / ceilings.flops_per_s
+    yield {
+        "case": f"scoring, {case}", "tokens": packed.num_tokens,
+        "tokens_per_s": packed.num_tokens / took, "share_of_matrix_rate": share,
+    }  # fmt: skip
+    if case in ("1B", "7B"):
+        yield Bar(f"scoring, {case}: model FLOPs / measured bf16 rate", share, "at least 0.6")
 
 
 @torch.inference_mode()
@@ -66,7 +60,7 @@ def score(model: Any, pairs: list[TokenPair], device: str) -> np.ndarray:
 def sharing(name: str, questions: int, device: str, lengths: tuple[int, int] = (1024, 128)) -> Records:
     """K = 9 answers to a question, against a padded batch of transformers in the order of arrival."""
     shape = SHAPES[name]
-    ours = random_model(shape, causal=False, device=device, dtype=torch.bfloat16)
+    ours = as_served(random_model(shape, causal=False, device=device, dtype=torch.bfloat16))
     pairs = ranked(questions, 9, *lengths, shape.vocabulary)
     mixed_order = np.random.default_rng(0).permutation(len(pairs))
     arriving = [pairs[i] for i in mixed_order]
@@ -123,8 +117,8 @@ def precision(name: str, questions: int, device: str) -> Records:
     shape = SHAPES[name]
     drawn = random_model(shape, causal=False, device=device, dtype=torch.float32)
     pairs = ranked(questions, 9, 128, 64, shape.vocabulary)
-    exact = score(drawn, pairs, device)
-    rounded = score(drawn.to(torch.bfloat16), pairs, device)
+    exact = score(as_served(drawn), pairs, device)
+    rounded = score(as_served(drawn.to(torch.bfloat16)), pairs, device)
     moved = float(np.abs(rounded - exact).mean() / exact.std())
     agreement = float(np.mean([
         _kendall(a, b) for a, b in zip(exact.reshape(-1, 9), rounded.reshape(-1, 9), strict=True)

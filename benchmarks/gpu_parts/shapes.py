@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
 
+from rewardplane.modeling.frozen import freeze
 from rewardplane.modeling.models import prepare
 
 
@@ -67,4 +68,11 @@ def random_model(shape: Shape, *, causal: bool, device: str, dtype: torch.dtype,
         prepare(model)
     else:
         model.set_attn_implementation("sdpa")
+    return model
+
+
+def as_served(model: Any) -> Any:
+    """As a server has it: its weights no longer change."""
+    model.requires_grad_(False)
+    freeze(model.base_model)
     return model

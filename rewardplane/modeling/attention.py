@@ -67,12 +67,25 @@ def attend(
         raise ValueError(f"a packed row has batch size 1, not {query.shape[0]}")
     if dropout:
         raise UnsupportedAttention("dropout must be off: log-probs of one text would differ from pass to pass")
-    plain = softcap is None and s_aux is None
-    dtype = rounded_dtype(query)
-    if plain and runs_varlen(query.device, dtype, query.shape[-1], sliding_window):
-        query, key, value = (x.to(dtype) for x in (query, key, value))
-        return attend_varlen(query, key, value, packed_pairs.varlen, scaling, sliding_window), None
+    if softcap is None and s_aux is None:
+        return attend_packed(query, key, value, packed_pairs, scaling, sliding_window), None
     return _Attend(scaling, softcap, s_aux, sliding_window).packed(query, key, value, packed_pairs), None
+
+
+def attend_packed(
+    query: Tensor,  # [1, H, T, D]
+    key: Tensor,  # [1, G, T, D]  G divides H
+    value: Tensor,  # [1, G, T, D]
+    packed: PackedPairs,
+    scaling: float | None,
+    window: int | None,  # positions that a query sees, its own included
+) -> Tensor:  # [1, T, H, D]
+    """Every segment attends to its ancestors and, causally, to itself. Differentiable."""
+    dtype = rounded_dtype(query)
+    if runs_varlen(query.device, dtype, query.shape[-1], window):
+        query, key, value = (x.to(dtype) for x in (query, key, value))
+        return attend_varlen(query, key, value, packed.varlen, scaling, window)
+    return _Attend(scaling, None, None, window).packed(query, key, value, packed)
 
 
 def one_query(

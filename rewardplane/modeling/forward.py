@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from .frozen_decoder import frozen
+from .frozen import frozen
 from .last_layer import only_rows
 from .packed_row import packed_row
 from .packing import PackedPairs

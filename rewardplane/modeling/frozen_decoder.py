@@ -6,7 +6,6 @@ For a single short pair these, and Python's way through a layer, take three time
 from __future__ import annotations
 
 from typing import Any, Self
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -17,22 +16,8 @@ from .fused.attention import MOST_KEYS
 from .fused.layer import FAMILIES, window_of
 from .fused.layer_forward import are_ours
 from .fused.rows import VECTOR, array, copied, over_rows
-from .last_layer import is_watched
 from .packing import PackedPairs
 from .plain_decoder import is_plain_backbone
-
-_frozen: WeakKeyDictionary[nn.Module, FrozenDecoder] = WeakKeyDictionary()
-
-
-def freeze(backbone: Any) -> None:
-    """From now on its rows run here wherever they can: its weights must not change any more."""
-    if (decoder := FrozenDecoder.of(backbone)) is not None:
-        _frozen[backbone] = decoder
-
-
-def frozen(backbone: nn.Module) -> FrozenDecoder | None:
-    """None where a gradient is wanted, or somebody wants to see what goes into the backbone or comes out of it."""
-    return None if torch.is_grad_enabled() or is_watched(backbone) else _frozen.get(backbone)
 
 
 class FrozenDecoder:
@@ -47,7 +32,7 @@ class FrozenDecoder:
     @classmethod
     def of(cls, backbone: Any) -> Self | None:
         """If all that is in it is known, and our kernels multiply by it."""
-        if not is_plain_backbone(backbone, FAMILIES):
+        if not is_plain_backbone(backbone, "cpu", FAMILIES):
             return None
         weights = [module.weight for module in backbone.modules() if isinstance(module, nn.Linear)]
         return cls(backbone) if are_ours(weights) and backbone.layers[0].self_attn.head_dim % VECTOR == 0 else None

@@ -41,12 +41,13 @@ def read_once(
     buffer = hidden.new_empty(rows * columns)
     for top in range(0, n, rows):
         part = slice(top, min(top + rows, n))
+        states, ids, m, s, own = hidden[part], token_ids[part], largest[part], total[part], chosen[part]
         for left in range(0, vocabulary, columns):
             right = min(left + columns, vocabulary)
-            logits = buffer[: (part.stop - top) * (right - left)].view(part.stop - top, right - left)
-            torch.mm(hidden[part], weights[left:right].T, out=logits)
-            _add_tile[(part.stop - top,)](
-                logits, token_ids[part], largest[part], total[part], chosen[part],
+            logits = buffer[: len(states) * (right - left)].view(-1, right - left)
+            torch.mm(states, weights[left:right].T, out=logits)
+            _add_tile[(len(states),)](
+                logits, ids, m, s, own,
                 logits if bias is None else bias[left:], left, right - left, 1.0 / temperature, softcap or 1.0,
                 has_bias=bias is not None, has_cap=softcap is not None,
                 block=min(LOGITS_AT_ONCE, triton.next_power_of_2(right - left)), num_warps=8,

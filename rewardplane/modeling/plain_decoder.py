@@ -23,31 +23,33 @@ PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 HEAD_NORMS = {"q_norm", "k_norm"}
 
 
-def is_plain(model: Any) -> bool:
-    """Whether it is a causal model of one of FAMILIES in evaluation mode on the CPU, without anything unknown in it."""
+def is_plain(model: Any, device: str) -> bool:
+    """Whether it is a causal model of FAMILIES in evaluation mode on a device, without anything unknown in it."""
     if getattr(getattr(model, "config", None), "model_type", None) not in FAMILIES or model.training:
         return False
-    return _parts(model) == {"model", "lm_head"} and _all_plain(model) and _has_parts(model.model)
+    return _parts(model) == {"model", "lm_head"} and _all_plain(model, device) and _has_parts(model.model)
 
 
-def is_plain_backbone(model: Any, families: Collection[str]) -> bool:
-    """As `is_plain`, for what lies under a head, and with other families."""
-    return model.config.model_type in families and not model.training and _all_plain(model) and _has_parts(model)
+def is_plain_backbone(model: Any, device: str, families: Collection[str] = FAMILIES) -> bool:
+    """As `is_plain`, for what lies under a head, and perhaps with fewer families."""
+    if getattr(getattr(model, "config", None), "model_type", None) not in families or model.training:
+        return False
+    return _all_plain(model, device) and _has_parts(model)
 
 
-def _all_plain(model: Any) -> bool:
+def _all_plain(model: Any, device: str) -> bool:
     family, dtype = model.config.model_type, next(model.parameters()).dtype
     source = f"transformers.models.{family}.modeling_{family}"
-    return dtype in DTYPES and all(_is_plain_module(module, source, dtype) for module in model.modules())
+    return dtype in DTYPES and all(_is_plain_module(module, source, device, dtype) for module in model.modules())
 
 
-def _is_plain_module(module: nn.Module, source: str, dtype: torch.dtype) -> bool:
+def _is_plain_module(module: nn.Module, source: str, device: str, dtype: torch.dtype) -> bool:
     # A class of this package computes what the class below it does.
     kind = next(c for c in type(module).__mro__ if not c.__module__.startswith(__package__))
     if kind not in GENERAL and kind.__module__ != source:
         return False
     for x in module._parameters.values():
-        if x is not None and (x.dtype != dtype or x.device.type != "cpu" or type(x) not in PLAIN):
+        if x is not None and (x.dtype != dtype or x.device.type != device or type(x) not in PLAIN):
             return False
     return "forward" not in vars(module) and not is_watched(module)
 

@@ -80,7 +80,7 @@ def _read(
     layers = decoder.cache(len(questions), starts[0] + len(questions[0]))
     kept = [Kept(*both, *both) for both in array(layers)]
     logits = []
-    for first, end in _runs([len(question) for question in questions]):
+    for first, end in runs([len(question) for question in questions], TOGETHER):
         lengths = [len(question) for question in questions[first:end]]
         numbers = np.arange(first, end).repeat(lengths)
         positions = np.concatenate([np.arange(length) for length in lengths])
@@ -97,11 +97,11 @@ def _read(
     return torch.cat(logits)
 
 
-def _runs(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """First and end of as many neighbours as have TOGETHER tokens at most."""
+def runs(lengths: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """First and end of as many neighbours as have `most` tokens together, or of one that has more."""
     first, tokens = 0, 0
     for number, length in enumerate(lengths):
-        if tokens and tokens + length > TOGETHER:
+        if tokens and tokens + length > most:
             yield first, number
             first, tokens = number, 0
         tokens += length

@@ -16,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .cuda.use import cuda_decoder, has_kernels
 from .decoding_step import WrittenStep
 from .decoding_threads import decoding_threads
 from .prefill import Prefilled, prefill
-from .static_sampling import grow
+from .static_reader import StaticReader
+from .static_sampling import Reader, grow
 from .written_decoder import WrittenDecoder
 
 Ids = NDArray[np.int32]
@@ -55,14 +57,23 @@ def sample_answers(
     uniforms = _uniforms(sampling, len(questions) * answers_per_question)
     stops = torch.tensor(list(stop_token_ids), dtype=torch.int64, device=device)
     tokens = max(len(question) for question in questions) + sampling.max_answer_tokens
+    if all(map(len, questions)) and (decoder := cuda_decoder(model, tokens)) is not None:
+        from .cuda.reader import CudaReader
+
+        reader = CudaReader(decoder, model.lm_head, questions, answers_per_question, sampling.max_answer_tokens)
+        return _at_rest(reader, uniforms, stops, sampling)
     written = None if static_cache else WrittenDecoder.of(model, tokens)
     start = prefill(model, questions, answers_per_question, written)
     with decoding_threads(model, len(uniforms)):
         if static_cache:
-            rows = grow(model, start, uniforms, stops, lambda z, u: _choose(z, sampling.temperature, u))
-            return [_until_stop(row, stop_token_ids) for row in rows]
+            return _at_rest(StaticReader(model, start, sampling.max_answer_tokens), uniforms, stops, sampling)
         step: _Step = _ModelStep(model, start) if written is None else WrittenStep(written, start)
         return _grown(step, start.logits, uniforms, stops, sampling.temperature)
+
+
+def _at_rest(reader: Reader, uniforms: NDArray[np.float32], stops: Tensor, sampling: Sampling) -> list[Ids]:
+    rows = grow(reader, uniforms, stops, lambda logits, drawn: _choose(logits, sampling.temperature, drawn))
+    return [_until_stop(row, stops.tolist()) for row in rows]
 
 
 class _Step(Protocol):
@@ -95,9 +106,9 @@ def _grown(step: _Step, logits: Tensor, uniforms: NDArray[np.float32], stops: Te
     return [np.asarray(answer, np.int32) for answer in answers]
 
 
-def _until_stop(tokens: list[int], stops: Sequence[int]) -> Ids:
-    end = next((i + 1 for i, token in enumerate(tokens) if token in stops), len(tokens))
-    return np.asarray(tokens[:end], np.int32)
+def _until_stop(tokens: NDArray[np.int64], stops: Sequence[int]) -> Ids:
+    ends = np.flatnonzero(np.isin(tokens, stops))
+    return tokens[: ends[0] + 1 if len(ends) else len(tokens)].astype(np.int32)
 
 
 def _uniforms(sampling: Sampling, n: int) -> NDArray[np.float32]:
@@ -116,6 +127,10 @@ def _choose(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
     """Draws by inverse CDF. float[B, V], float[B] in [0, 1) -> int64[B]."""
     if temperature == 0:
         return logits.argmax(-1)
+    if has_kernels(logits):
+        from .cuda.drawing import draw
+
+        return draw(logits, temperature, uniforms)
     scaled = logits.float() if temperature == 1.0 else logits.float() / temperature
     cumulative = scaled.softmax(-1).cumsum(-1)
     # The first entry above the threshold: a token of probability 0 never is.

@@ -1,24 +1,19 @@
-"""Sampling with a cache of fixed size: on a GPU a step is captured once as a CUDA graph, and then replayed.
+"""Sampling where nothing moves in memory: on a GPU a step is captured once as a CUDA graph, and then replayed.
 
-A step of a small batch is hundreds of short kernels, and Python hands them over more slowly than they run. Nothing of a
-replayed step waits for the host: token, place and what is done stay on the device. Answers that have ended are
-computed on, until all have; every LOOK_EVERY steps the host looks whether they have.
+A step of a small batch is many short kernels, and Python hands them over more slowly than they run. Nothing of a
+replayed step waits for the host: token, place and what is done stay on the device. Every LOOK_EVERY steps the host
+looks which answers have ended; once they are half of the batch, it goes on with the others alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import StaticCache
-from transformers.cache_utils import StaticLayer
-
-from .prefill import Prefilled
-from .rounded import rounded_dtype
 
 LOOK_EVERY = 16
 
@@ -26,102 +21,95 @@ Choose = Callable[[Tensor, Tensor], Tensor]
 """float[B, V] logits, float[B] in [0, 1) -> int64[B]."""
 
 
-class UnsupportedCache(ValueError):
-    """The model keeps something else than the keys and values of all positions."""
+class Reader(Protocol):
+    """Answers to be, as far as they have been read."""
+
+    @property
+    def logits(self) -> Tensor:
+        """For the first token of each. [B, V]"""
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Appends a token to each answer. int64[B] -> [B, V], the logits for the next. Waits for nothing."""
+
+    def keep(self, going: Tensor) -> None:
+        """Goes on with the answers at these places alone. int64[R], ascending."""
 
 
 def grow(
-    model: Any,
-    start: Prefilled,
+    reader: Reader,
     uniforms: NDArray[np.float32],  # [B, max_answer_tokens]
     stops: Tensor,  # int64[S]
     choose: Choose,
-) -> list[list[int]]:  # [B][max_answer_tokens or up to where all have ended]
-    """Answers and what may come after their stop tokens. Raises UnsupportedCache."""
-    steps = _Steps(model, start, torch.from_numpy(uniforms).to(start.logits.device), stops, choose)
-    steps.append(start.logits)
+) -> NDArray[np.int64]:  # [B, max_answer_tokens]; what comes after an answer's first stop token means nothing
+    steps = _Steps(reader, torch.from_numpy(uniforms).to(stops.device), stops, choose)
     replay = None
     for step in range(1, uniforms.shape[1]):
-        if step % LOOK_EVERY == 0 and bool(steps.done.all()):
-            return steps.tokens[:, :step].tolist()
-        if step == 1 or start.logits.device.type != "cuda":
-            steps.take()  # the first one also makes what a capture may not: handles and workspaces
-            continue
-        replay = replay or _captured(steps.take)
-        replay()
-    return steps.tokens.tolist()
+        if step % LOOK_EVERY == 0:
+            left = steps.left()
+            if not left:
+                break
+            if 2 * left <= len(steps.done):
+                steps.go_on()
+                replay = None
+        if replay is None:
+            steps.take()  # also makes what a capture may not: handles, workspaces, kernels
+            if stops.device.type == "cuda":
+                replay = _captured(steps.take)
+            else:
+                replay = steps.take
+        else:
+            replay()
+    return steps.all_tokens()
 
 
 class _Steps:
-    """The state of all answers, in tensors that stay where they are."""
+    """The state of the answers that are growing, in tensors that stay where they are."""
 
-    def __init__(self, model: Any, start: Prefilled, uniforms: Tensor, stops: Tensor, choose: Choose) -> None:
-        rows, width = start.attention_mask.shape
-        length = width + uniforms.shape[1]
-        self._model, self._uniforms, self._stops, self._choose = model, uniforms, stops, choose
-        self._cache = _filled(static_cache(model, length), start.cache.layers, rows)
-        self._visible = torch.zeros(rows, 1, 1, length, dtype=torch.bool, device=uniforms.device)
-        self._visible[:, 0, 0, :width] = start.attention_mask.bool()
-        self._positions = start.positions + 1
-        self._place = torch.full((1,), width, device=uniforms.device)
-        self._step = torch.zeros(1, dtype=torch.int64, device=uniforms.device)
-        self._last = torch.zeros(rows, 1, dtype=torch.int64, device=uniforms.device)
-        self.tokens = torch.zeros(uniforms.shape, dtype=torch.int64, device=uniforms.device)
-        self.done = torch.zeros(rows, dtype=torch.bool, device=uniforms.device)
+    def __init__(self, reader: Reader, uniforms: Tensor, stops: Tensor, choose: Choose) -> None:
+        self._reader, self._uniforms, self._stops, self._choose = reader, uniforms, stops, choose
+        device, rows = uniforms.device, len(uniforms)
+        self._found = torch.zeros(uniforms.shape, dtype=torch.int64, device=device)
+        self._rows = torch.arange(rows, device=device)
+        self._tokens = torch.zeros_like(self._found)
+        self._step = torch.zeros(1, dtype=torch.int64, device=device)
+        self._last = torch.zeros(rows, dtype=torch.int64, device=device)
+        self.done = torch.zeros(rows, dtype=torch.bool, device=device)
+        self._append(reader.logits)
 
-    def append(self, logits: Tensor) -> None:
+    def _append(self, logits: Tensor) -> None:
         """Draws a token for each answer."""
-        drawn = self._choose(logits, self._uniforms.index_select(1, self._step)[:, 0])[:, None]
+        drawn = self._choose(logits, self._uniforms.index_select(1, self._step)[:, 0])
         self._last.copy_(drawn)
-        self.tokens.index_copy_(1, self._step, drawn)
-        self.done.logical_or_((drawn == self._stops).any(1))
+        self._tokens.index_copy_(1, self._step, drawn[:, None])
+        self.done.logical_or_((drawn[:, None] == self._stops).any(1))
         self._step.add_(1)
 
     def take(self) -> None:
         """Reads the last token of each answer and draws the next."""
-        self._visible.index_fill_(3, self._place, True)
-        output = self._model(
-            input_ids=self._last,
-            attention_mask=self._visible,
-            position_ids=self._positions,
-            past_key_values=self._cache,
-        )
-        self._positions.add_(1)
-        self._place.add_(1)
-        self.append(output.logits[:, -1])
+        self._append(self._reader.read(self._last))
 
+    def left(self) -> int:
+        """How many answers have not ended."""
+        return int((~self.done).sum())
 
-def static_cache(model: Any, length: int) -> StaticCache:
-    """Raises UnsupportedCache."""
-    cache = StaticCache(config=model.config, max_cache_len=length)
-    for number, layer in enumerate(cache.layers):
-        if type(layer) is not StaticLayer:
-            raise UnsupportedCache(
-                f"layer {number} of {type(model).__name__} keeps a {type(layer).__name__}, and a static cache is for "
-                "layers that attend to all positions: sample without one"
-            )
-    cache.layers = [_Layer(length) for _ in cache.layers]
-    return cache
+    def go_on(self) -> None:
+        """With the answers alone that have not ended."""
+        self._found[self._rows] = self._tokens
+        going = (~self.done).nonzero()[:, 0]
+        self._reader.keep(going)
+        self._rows, self._uniforms, self._tokens = (x[going] for x in (self._rows, self._uniforms, self._tokens))
+        self._last, self.done = self._last[going], self.done[going]
 
-
-class _Layer(StaticLayer):  # type: ignore[no-untyped-call]
-    """Keys and values in the type that attention rounds them to: under autocast some come in float32, and some not."""
-
-    def update(self, key_states: Tensor, value_states: Tensor, *arguments: Any, **named: Any) -> tuple[Tensor, Tensor]:
-        dtype = rounded_dtype(value_states)
-        return super().update(key_states.to(dtype), value_states.to(dtype), *arguments, **named)
-
-
-def _filled(cache: Any, layers: Sequence[Any], rows: int) -> Any:
-    for target, source in zip(cache.layers, layers, strict=True):
-        answers = rows // source.keys.shape[0]
-        target.update(source.keys.repeat_interleave(answers, 0), source.values.repeat_interleave(answers, 0))
-        source.keys = source.values = None  # given back before the next layer is copied
-    return cache
+    def all_tokens(self) -> NDArray[np.int64]:
+        self._found[self._rows] = self._tokens
+        return self._found.cpu().numpy()
 
 
 def _captured(take: Callable[[], None]) -> Callable[[], None]:
-    """Not by torch.cuda.graph, which gives all cached memory back first; other threads may use the GPU meanwhile."""
+    """Not by torch.cuda.graph, which gives all cached memory back first; other threads may use the GPU meanwhile.
+
+    A capture runs nothing.
+    """
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

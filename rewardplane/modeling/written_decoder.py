@@ -32,7 +32,7 @@ class WrittenDecoder:
     @classmethod
     def of(cls, model: Any, tokens: int) -> Self | None:
         """If sequences of up to `tokens` are for it to the last detail what they are for the model."""
-        if not HAVE_NUMBA or torch.is_autocast_enabled("cpu") or not is_plain(model):
+        if not HAVE_NUMBA or torch.is_autocast_enabled("cpu") or not is_plain(model, "cpu"):
             return None
         rope, window = model.model.rotary_emb.rope_type, getattr(model.config, "sliding_window", None)
         follows_length = "dynamic" in rope or rope == "longrope"  # the angles of a sequence change as it grows

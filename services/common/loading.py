@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from rewardplane.modeling.checkpoint import BadCheckpoint
-from rewardplane.modeling.frozen_decoder import freeze
+from rewardplane.modeling.frozen import freeze
 from rewardplane.modeling.sampling import Sampling
 from rewardplane.modeling.signing import BadKey, TrustedKeys
-from rewardplane.modeling.static_sampling import UnsupportedCache, static_cache
+from rewardplane.modeling.static_reader import UnsupportedCache, static_cache
 from rewardplane.wire import TokenPair
 
 from .config import ServerConfig, WrongSetting

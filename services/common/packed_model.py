@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rewardplane.modeling import attention
 from rewardplane.modeling.forward import packed_hidden
-from rewardplane.modeling.frozen_decoder import frozen
+from rewardplane.modeling.frozen import frozen
 from rewardplane.modeling.packing import PackedPairs, Share, pack
 from rewardplane.wire import TokenPair
 

@@ -11,7 +11,8 @@ from one_by_one import build, mixed_pairs
 from torch import Tensor
 
 from rewardplane.modeling.forward import packed_hidden
-from rewardplane.modeling.frozen_decoder import FrozenDecoder, freeze
+from rewardplane.modeling.frozen import freeze
+from rewardplane.modeling.frozen_decoder import FrozenDecoder
 from rewardplane.modeling.fused.product import SUPPORTED
 from rewardplane.modeling.packing import PackedPairs, pack
 from rewardplane.wire import TokenPair

@@ -1,0 +1,1 @@
+"""What runs on a GPU alone: kernels (Triton), and decoders of known families without transformers' modules."""
