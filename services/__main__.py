@@ -89,10 +89,6 @@ def command(
     access: Annotated[Path | None, flag("TOML: who may ask for what; default: everybody for everything.")] = None,
     dtype: Annotated[str, flag("float32 or bfloat16.")] = "float32",
     device: Annotated[str, flag("cpu or cuda.")] = "cpu",
-    logprob_head: Annotated[str, flag("chunked, or read-once: a kernel for cuda.")] = "chunked",
-    static_cache: Annotated[
-        bool, typer.Option("--static-cache", help="Sample with a cache of fixed size; on cuda, as a CUDA graph.")
-    ] = False,
     threads: Annotated[int | None, flag("CPU threads that compute; default: every core.")] = None,
     parallel_batches: Annotated[
         int | None, flag("Forward passes at a time, which share the threads; default: 2 on cpu, 1 on cuda.")
@@ -142,8 +138,6 @@ def command(
     """
     if reference and role is not RoleName.policy:
         raise typer.BadParameter(f"--reference is of use to a policy, not to a {role} server")
-    if logprob_head == "read-once" and device != "cuda":
-        raise typer.BadParameter("--logprob-head read-once is a kernel for --device cuda")
     if follow_seconds and model_control_mode == "explicit":
         raise typer.BadParameter("--model-control-mode explicit and --follow-seconds exclude each other")
     given = dict(locals())

@@ -34,9 +34,7 @@ def updates(name: str, questions: int, answer_tokens: int, device: str, director
         yield from _found(name, questions, result.metrics)
 
 
-def _config(
-    directory: Path, questions: int, answer_tokens: int, device: str, row_tokens: int
-) -> dict[str, object]:
+def _config(directory: Path, questions: int, answer_tokens: int, device: str, row_tokens: int) -> dict[str, object]:
     return {
         "updates": UPDATES, "device": device, "precision": "auto", "gradient_checkpointing": "auto",
         "policy": {"path": str(directory / "sft")}, "value": {"path": str(directory / "reward")},

@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from gpu_parts.ceilings import Ceilings
 from gpu_parts.clock import seconds
-from gpu_parts.shapes import SHAPES, Shape, random_model
+from gpu_parts.shapes import SHAPES, Shape, as_served, random_model
 from result_file import Bar
 from transformers import GenerationConfig
 
-from rewardplane.modeling.sampling import Sampling, sample_answers
+from rewardplane.modeling.prefill import prefill
+from rewardplane.modeling.sampling import Sampling, choose, sample_answers, uniforms_of
+from rewardplane.modeling.static_reader import StaticReader
+from rewardplane.modeling.static_sampling import grow
 
 Records = Iterator[dict[str, object] | Bar]
 QUESTION_TOKENS = 128
@@ -23,15 +26,14 @@ Sample = Callable[[Any, list[np.ndarray], int], object]
 def sampling(name: str, batches: Sequence[int], answer_tokens: int, device: str, ceilings: Ceilings) -> Records:
     """No stop token, so that every answer has all its tokens. Paged batching last: it changes the model's attention."""
     shape = SHAPES[name]
-    model = random_model(shape, causal=True, device=device, dtype=torch.bfloat16)
+    model = as_served(random_model(shape, causal=True, device=device, dtype=torch.bfloat16))
     for batch in batches:
-        for engine, sample in (("static", _static), ("model", _growing)):
+        for engine, sample in (("ours", _ours), ("modules", _modules)):
             yield from _measure(engine, sample, model, shape, batch, answer_tokens, device, ceilings)
     if device != "cuda":
         return  # its cache takes most of a CPU's memory
     model.set_attn_implementation("sdpa")
-    for batch in batches:
-        yield from _measure("paged", _paged, model, shape, batch, answer_tokens, device, ceilings)
+    yield from _measure("paged", _paged, model, shape, batches[0], answer_tokens, device, ceilings)
 
 
 def _measure(
@@ -49,16 +51,21 @@ def _measure(
         "case": f"sampling, {shape.name}, batch {batch}, {engine}", "tokens_per_s": batch * answer_tokens / all_s,
         "ms_a_step": 1e3 * (all_s - first_s) / (answer_tokens - 1), "share_of_bandwidth_bound": share,
     }  # fmt: skip
-    if batch == 256 and engine != "paged":
-        yield Bar(f"sampling, {shape.name}, batch 256, {engine}: bandwidth bound / time", share, "at least 0.5")
+    if batch == 256 and engine == "ours":
+        yield Bar(f"sampling, {shape.name}, batch 256: bandwidth bound / time", share, "at least 0.5")
 
 
-def _growing(model: Any, questions: list[np.ndarray], tokens: int) -> object:
+def _ours(model: Any, questions: list[np.ndarray], tokens: int) -> object:
     return sample_answers(model, questions, [], Sampling(tokens))
 
 
-def _static(model: Any, questions: list[np.ndarray], tokens: int) -> object:
-    return sample_answers(model, questions, [], Sampling(tokens), static_cache=True)
+@torch.inference_mode()
+def _modules(model: Any, questions: list[np.ndarray], tokens: int) -> object:
+    """As a GPU samples from models that are not known: transformers' modules, and a cache of fixed size."""
+    reader = StaticReader(model, prefill(model, questions, 1), tokens)
+    stops = torch.empty(0, dtype=torch.int64, device=model.device)
+    uniforms = uniforms_of(Sampling(tokens), len(questions))
+    return grow(reader, uniforms, stops, lambda logits, drawn: choose(logits, 1.0, drawn))
 
 
 def _paged(model: Any, questions: list[np.ndarray], tokens: int) -> object:

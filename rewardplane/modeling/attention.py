@@ -23,7 +23,7 @@ from .layout import Bundle, Layout
 from .packed_row import is_packed_row
 from .packing import PackedPairs
 from .rounded import rounded_dtype
-from .varlen import attend_varlen, copied_for_heads, runs_varlen
+from .varlen import attend_varlen, runs_varlen
 
 NAME = "rewardplane"
 
@@ -99,6 +99,18 @@ def one_query(
     together = query.reshape(key.shape[0], key.shape[1], -1, query.shape[-1])
     y = F.scaled_dot_product_attention(together, key, value, attn_mask=attention_mask, scale=scaling)
     return y.reshape(query.shape).transpose(1, 2)
+
+
+def copied_for_heads(
+    query: Tensor,  # [1, H, T, D]
+    key: Tensor,  # [1, G, T, D]
+    value: Tensor,  # [1, G, T, D]
+) -> tuple[Tensor, Tensor]:  # [1, H, T, D] each
+    """A key and a value for every head, where heads share them."""
+    groups = query.shape[1] // key.shape[1]
+    if groups == 1:
+        return key, value
+    return key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
 
 
 class _Attend:

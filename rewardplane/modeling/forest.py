@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,24 @@ class Segment:
     """Numbers of the segments above this one, root first."""
     position: int
     """Position of the first token in its sequence: the summed length of the ancestors."""
+
+
+def seen_by(segments: Sequence[Segment], numbers: Sequence[int]) -> list[list[list[int]]]:
+    """What these segments attend to: runs of the row as [first row, number of rows], each segment's own last.
+
+    What continues a segment alone, and follows it in the row, is one with it.
+    """
+    children = Counter(segments[number].ancestors[-1] for number in numbers if segments[number].ancestors)
+    paths: list[list[list[int]]] = []
+    for number in numbers:
+        segment = segments[number]
+        path = [[segments[i].start, segments[i].length] for i in (*segment.ancestors, number)]
+        if segment.ancestors and number == segment.ancestors[-1] + 1 and children[number - 1] == 1:
+            path[-2:] = [[path[-2][0], path[-2][1] + segment.length]]
+            paths[-1] = path
+        else:
+            paths.append(path)
+    return paths
 
 
 class Row:

@@ -7,20 +7,17 @@ computes each chunk's logits again, unless there is but one chunk.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .cpu_linear import linear, linear_rounded, takes_rounded
+from .cuda.use import has_kernels
 from .fused.softmax import logprob_backward, normalisers
 
 CHUNK_BYTES = {"cpu": 64 << 20, "cuda": 256 << 20}
 """Bytes of float32 logits in one chunk. 256 to 1024 rows cost the least CPU; 64 rows cost 27-47 % more."""
-
-
-Head = Literal["chunked", "read-once"]
-"""chunked runs anywhere; read-once needs CUDA and triton (`logprob_kernel`)."""
 
 
 def chunk_bytes_on(device: torch.device | str) -> int:
@@ -36,16 +33,10 @@ def token_logprobs(
     bias: Tensor | None = None,  # [V]
     softcap: float | None = None,
     chunk_bytes: int | None = None,
-    head: Head = "chunked",
 ) -> Tensor:  # float32[N]  nats
-    """ln p(token | state) of each row, with logits divided by `temperature` before the softmax.
-
-    Where gradients are wanted, the head is chunked.
-    """
-    if head != "chunked" and not torch.is_grad_enabled():
-        log_z, chosen = normaliser_and_chosen(
-            hidden, unembedding, token_ids, temperature, bias=bias, softcap=softcap, head=head
-        )
+    """ln p(token | state) of each row, with logits divided by `temperature` before the softmax."""
+    if has_kernels(hidden) and not torch.is_grad_enabled():
+        log_z, chosen = normaliser_and_chosen(hidden, unembedding, token_ids, temperature, bias=bias, softcap=softcap)
         return chosen - log_z
     return _run(hidden, unembedding, token_ids, temperature, bias, softcap, chunk_bytes, entropies=False)[0]
 
@@ -93,14 +84,13 @@ def normaliser_and_chosen(
     bias: Tensor | None = None,
     softcap: float | None = None,
     chunk_bytes: int | None = None,
-    head: Head = "chunked",
 ) -> tuple[Tensor, Tensor]:  # float32[N], float32[N]
     """ln of the sum of the exponentiated logits, and the token's logit, which less the former is its log-prob.
 
     Without gradient.
     """
-    if head == "read-once":
-        from .logprob_kernel import read_once  # needs triton
+    if has_kernels(hidden):
+        from .cuda.logprobs import read_once
 
         return read_once(hidden, unembedding, token_ids, temperature, bias=bias, softcap=softcap)
     log_z = hidden.new_empty(hidden.shape[0], dtype=_precise(hidden.dtype))

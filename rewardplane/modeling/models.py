@@ -30,7 +30,7 @@ from .forward import packed_hidden
 from .fused.use import use_fused_kernels
 from .joined import JoinedPairEncoder
 from .last_layer import prune_last_layer
-from .logprobs import Head, token_logprobs, token_logprobs_and_entropies
+from .logprobs import token_logprobs, token_logprobs_and_entropies
 from .packing import PackedPairs, pack
 from .padded import is_encoder, padded_scores
 from .split_model import split_logprobs, split_options
@@ -47,10 +47,6 @@ class Loaded:
     manifest: Manifest
     max_pair_tokens: int
     """The longest sequence that the model's positions allow."""
-    logprob_head: Head = "chunked"
-    """How a causal model's states become log-probs, where no gradient is wanted."""
-    static_cache: bool = False
-    """Whether its answers are sampled with a cache of fixed size."""
 
     @property
     def reward_offset(self) -> float:
@@ -158,15 +154,13 @@ def packed_scores(model: Any, packed: PackedPairs) -> Tensor:  # [n]
     return apply_head(score_head(model), hidden[packed.last_index])
 
 
-def packed_logprobs(
-    model: Any, packed: PackedPairs, temperature: float = 1.0, *, head: Head = "chunked"
-) -> Tensor:  # [sum A]
+def packed_logprobs(model: Any, packed: PackedPairs, temperature: float = 1.0) -> Tensor:  # [sum A]
     """ln p of every answer token, pair by pair, in nats. Differentiable."""
     hidden = packed_hidden(model.base_model, packed, only=packed.predict_rows)[packed.predict_index]
     unembedding, extras = _unembedding(model)
     if isinstance(unembedding, DTensor):
-        return split_logprobs(hidden, unembedding, packed.answer_ids, temperature, head=head, **extras)
-    return token_logprobs(hidden, unembedding, packed.answer_ids, temperature, head=head, **extras)
+        return split_logprobs(hidden, unembedding, packed.answer_ids, temperature, **extras)
+    return token_logprobs(hidden, unembedding, packed.answer_ids, temperature, **extras)
 
 
 def packed_logprobs_and_entropies(

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .cuda.use import cuda_decoder, has_kernels
+from .cuda.use import has_kernels
 from .decoding_step import WrittenStep
 from .decoding_threads import decoding_threads
 from .prefill import Prefilled, prefill
-from .static_reader import StaticReader
-from .static_sampling import Reader, grow
+from .readers import reader_at_rest
+from .static_sampling import grow
 from .written_decoder import WrittenDecoder
 
 Ids = NDArray[np.int32]
@@ -47,33 +47,25 @@ def sample_answers(
     sampling: Sampling,
     *,
     answers_per_question: int = 1,
-    static_cache: bool = False,
 ) -> list[Ids]:  # question by question, answers_per_question each; a stop token ends an answer and is part of it
-    """Samples answers until a stop token or `max_answer_tokens`; on a CPU by a WrittenDecoder, if it knows the model.
+    """Samples answers until a stop token or `max_answer_tokens`.
 
-    `static_cache` draws the same answers (up to rounding) with a cache of fixed size, on a GPU as a CUDA graph.
+    Known models on a CPU are read by a WrittenDecoder; on a GPU a step is captured as a CUDA graph wherever it can be.
     """
     device = next(model.parameters()).device
-    uniforms = _uniforms(sampling, len(questions) * answers_per_question)
+    uniforms = uniforms_of(sampling, len(questions) * answers_per_question)
     stops = torch.tensor(list(stop_token_ids), dtype=torch.int64, device=device)
+    if device.type == "cuda":
+        reader = reader_at_rest(model, questions, answers_per_question, sampling.max_answer_tokens)
+        if reader is not None:
+            rows = grow(reader, uniforms, stops, lambda logits, drawn: choose(logits, sampling.temperature, drawn))
+            return [until_stop(row, stop_token_ids) for row in rows]
     tokens = max(len(question) for question in questions) + sampling.max_answer_tokens
-    if all(map(len, questions)) and (decoder := cuda_decoder(model, tokens)) is not None:
-        from .cuda.reader import CudaReader
-
-        reader = CudaReader(decoder, model.lm_head, questions, answers_per_question, sampling.max_answer_tokens)
-        return _at_rest(reader, uniforms, stops, sampling)
-    written = None if static_cache else WrittenDecoder.of(model, tokens)
+    written = WrittenDecoder.of(model, tokens)
     start = prefill(model, questions, answers_per_question, written)
     with decoding_threads(model, len(uniforms)):
-        if static_cache:
-            return _at_rest(StaticReader(model, start, sampling.max_answer_tokens), uniforms, stops, sampling)
         step: _Step = _ModelStep(model, start) if written is None else WrittenStep(written, start)
         return _grown(step, start.logits, uniforms, stops, sampling.temperature)
-
-
-def _at_rest(reader: Reader, uniforms: NDArray[np.float32], stops: Tensor, sampling: Sampling) -> list[Ids]:
-    rows = grow(reader, uniforms, stops, lambda logits, drawn: _choose(logits, sampling.temperature, drawn))
-    return [_until_stop(row, stops.tolist()) for row in rows]
 
 
 class _Step(Protocol):
@@ -92,7 +84,7 @@ def _grown(step: _Step, logits: Tensor, uniforms: NDArray[np.float32], stops: Te
     drawn = torch.from_numpy(uniforms).to(stops.device)
     limit = uniforms.shape[1]
     for number in range(limit):
-        tokens = _choose(logits, temperature, drawn[:, number])
+        tokens = choose(logits, temperature, drawn[:, number])
         for answer, token in zip(growing, tokens.tolist(), strict=True):
             answer.append(token)
         going = torch.isin(tokens, stops, invert=True).nonzero()[:, 0]
@@ -106,12 +98,12 @@ def _grown(step: _Step, logits: Tensor, uniforms: NDArray[np.float32], stops: Te
     return [np.asarray(answer, np.int32) for answer in answers]
 
 
-def _until_stop(tokens: NDArray[np.int64], stops: Sequence[int]) -> Ids:
+def until_stop(tokens: NDArray[np.int64], stops: Sequence[int]) -> Ids:
     ends = np.flatnonzero(np.isin(tokens, stops))
     return tokens[: ends[0] + 1 if len(ends) else len(tokens)].astype(np.int32)
 
 
-def _uniforms(sampling: Sampling, n: int) -> NDArray[np.float32]:
+def uniforms_of(sampling: Sampling, n: int) -> NDArray[np.float32]:
     """float32[n, max_answer_tokens] in [0, 1): row i depends on the seed and its number alone."""
     uniforms = np.empty((n, sampling.max_answer_tokens), np.float32)
     bits = np.random.Philox(key=0)
@@ -123,7 +115,7 @@ def _uniforms(sampling: Sampling, n: int) -> NDArray[np.float32]:
     return uniforms
 
 
-def _choose(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
+def choose(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
     """Draws by inverse CDF. float[B, V], float[B] in [0, 1) -> int64[B]."""
     if temperature == 0:
         return logits.argmax(-1)

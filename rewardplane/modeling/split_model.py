@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from .checkpoint import BadCheckpoint
-from .logprobs import Head, normaliser_and_chosen
+from .logprobs import normaliser_and_chosen
 
 
 def split_options(config: PreTrainedConfig, processes: int) -> dict[str, Any]:
@@ -40,7 +40,6 @@ def split_logprobs(
     *,
     bias: Tensor | None = None,  # [V]
     softcap: float | None = None,
-    head: Head = "chunked",
 ) -> Tensor:  # float32[N]  nats
     """As `token_logprobs`, without gradient: no process sees the logits of another, only their sum."""
     own, group = unembedding.to_local(), unembedding.device_mesh.get_group()
@@ -49,7 +48,7 @@ def split_logprobs(
     is_own = (ids >= 0) & (ids < own.shape[0])
     log_z, chosen = normaliser_and_chosen(
         hidden, own, ids.where(is_own, 0), temperature,
-        bias=bias.to_local() if isinstance(bias, DTensor) else bias, softcap=softcap, head=head,
+        bias=bias.to_local() if isinstance(bias, DTensor) else bias, softcap=softcap,
     )  # fmt: skip
     mine = torch.stack([log_z, chosen.where(is_own, 0)])
     parts = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]

@@ -14,18 +14,14 @@ from .prefill import Prefilled
 from .rounded import rounded_dtype
 
 
-class UnsupportedCache(ValueError):
-    """The model keeps something else than the keys and values of all positions."""
-
-
 class StaticReader:
-    """B answers to be. Raises UnsupportedCache."""
+    """B answers to be, of a model that `keeps_all`."""
 
     def __init__(self, model: Any, start: Prefilled, max_answer_tokens: int) -> None:
         rows, width = start.attention_mask.shape
         device = start.logits.device
         self.logits, self._model = start.logits, model
-        self._cache = _filled(static_cache(model, width + max_answer_tokens), start.cache.layers, rows)
+        self._cache = _filled(model, width + max_answer_tokens, start.cache.layers, rows)
         self._visible = torch.zeros(rows, 1, 1, width + max_answer_tokens, dtype=torch.bool, device=device)
         self._visible[:, 0, 0, :width] = start.attention_mask.bool()
         self._positions = start.positions + 1
@@ -51,17 +47,9 @@ class StaticReader:
         self._visible, self._positions = self._visible[going], self._positions[going]
 
 
-def static_cache(model: Any, length: int) -> StaticCache:
-    """Raises UnsupportedCache."""
-    cache = StaticCache(config=model.config, max_cache_len=length)
-    for number, layer in enumerate(cache.layers):
-        if type(layer) is not StaticLayer:
-            raise UnsupportedCache(
-                f"layer {number} of {type(model).__name__} keeps a {type(layer).__name__}, and a static cache is for "
-                "layers that attend to all positions: sample without one"
-            )
-    cache.layers = [_Layer(length) for _ in cache.layers]
-    return cache
+def keeps_all(model: Any) -> bool:
+    """Whether each layer keeps the keys and values of all positions, and nothing else."""
+    return all(type(layer) is StaticLayer for layer in StaticCache(config=model.config, max_cache_len=1).layers)
 
 
 class _Layer(StaticLayer):  # type: ignore[no-untyped-call]
@@ -72,7 +60,9 @@ class _Layer(StaticLayer):  # type: ignore[no-untyped-call]
         return super().update(key_states.to(dtype), value_states.to(dtype), *arguments, **named)
 
 
-def _filled(cache: Any, layers: Sequence[Any], rows: int) -> Any:
+def _filled(model: Any, length: int, layers: Sequence[Any], rows: int) -> StaticCache:
+    cache = StaticCache(config=model.config, max_cache_len=length)
+    cache.layers = [_Layer(length) for _ in cache.layers]
     for target, source in zip(cache.layers, layers, strict=True):
         answers = rows // source.keys.shape[0]
         target.update(source.keys.repeat_interleave(answers, 0), source.values.repeat_interleave(answers, 0))

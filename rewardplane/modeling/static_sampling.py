@@ -53,10 +53,7 @@ def grow(
                 replay = None
         if replay is None:
             steps.take()  # also makes what a capture may not: handles, workspaces, kernels
-            if stops.device.type == "cuda":
-                replay = _captured(steps.take)
-            else:
-                replay = steps.take
+            replay = _captured(steps.take) if stops.device.type == "cuda" else steps.take
         else:
             replay()
     return steps.all_tokens()

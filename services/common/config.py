@@ -49,10 +49,6 @@ class ServerConfig(BaseModel):
     """Compute type. bfloat16 is up to twice as fast; where its products are torch's, scores move by 2e-3 to 7e-3 with
     the batch."""
     device: Literal["cpu", "cuda"] = "cpu"
-    logprob_head: Literal["chunked", "read-once"] = "chunked"
-    """How states become log-probs: read-once is a kernel of ours for cuda, needs triton, and is not measured yet."""
-    static_cache: bool = False
-    """Whether answers are sampled with a cache of fixed size, on cuda as a CUDA graph; not measured yet."""
     threads: PositiveInt | None = None
     """CPU threads that compute; None is every core that the process may use."""
     parallel_batches: PositiveInt | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from rewardplane.modeling.checkpoint import BadCheckpoint
 from rewardplane.modeling.frozen import freeze
 from rewardplane.modeling.sampling import Sampling
 from rewardplane.modeling.signing import BadKey, TrustedKeys
-from rewardplane.modeling.static_reader import UnsupportedCache, static_cache
 from rewardplane.wire import TokenPair
 
 from .config import ServerConfig, WrongSetting
@@ -53,25 +51,15 @@ def read_model(role: Role, directory: Path, config: ServerConfig, processes: int
         raise BadCheckpoint(f"{directory} cannot be loaded on cuda: torch finds no CUDA device")
     signed = _signed_digest(directory, config.trusted_keys) if config.trusted_keys else None
     model = role.load(directory, DTYPES[config.dtype], config.device, processes)
-    model.loaded = replace(model.loaded, logprob_head=config.logprob_head, static_cache=config.static_cache)
     if signed not in (None, model.loaded.manifest.digest):
         raise BadCheckpoint(f"{directory} was changed while it was loaded")
     _own_memory(model.loaded.model)
     model.loaded.model.requires_grad_(False)
     freeze(model.loaded.model.base_model)
-    if config.static_cache and "generate" in role.capabilities:
-        _check_static_cache(model.loaded.model)
     kind = model.loaded.manifest.kind
     if kind not in role.checkpoint_kinds:
         raise BadCheckpoint(f"{directory} is a {kind} checkpoint, which is not served as {role.name}")
     return model
-
-
-def _check_static_cache(model: torch.nn.Module) -> None:
-    try:
-        static_cache(model, length=1)
-    except UnsupportedCache as error:
-        raise BadCheckpoint(str(error)) from error
 
 
 def _signed_digest(directory: Path, trusted_keys: Path) -> str:

@@ -39,7 +39,6 @@ class PolicyModel(CausalModel):
             self.encoder.stop_token_ids,
             sampling,
             answers_per_question=answers_per_question,
-            static_cache=self.loaded.static_cache,
         )
 
 

@@ -25,7 +25,7 @@ class CausalModel(PackedModel):
         return cls(load_causal_model(directory, dtype, device, processes=processes))
 
     def outputs(self, packed: PackedPairs, temperature: float) -> list[Floats]:
-        logprobs = packed_logprobs(self.loaded.model, packed, temperature, head=self.loaded.logprob_head)
+        logprobs = packed_logprobs(self.loaded.model, packed, temperature)
         flat = logprobs.float().cpu()
         return [part.numpy() for part in flat.split(packed.answer_lengths)]
 

@@ -11,8 +11,10 @@ from one_by_one import build, ids
 from tiny_models import VOCABULARY
 
 from rewardplane.modeling.attention import one_query
-from rewardplane.modeling.sampling import Sampling, sample_answers
-from rewardplane.modeling.static_sampling import LOOK_EVERY, UnsupportedCache
+from rewardplane.modeling.prefill import prefill
+from rewardplane.modeling.sampling import Sampling, choose, sample_answers, uniforms_of, until_stop
+from rewardplane.modeling.static_reader import StaticReader, keeps_all
+from rewardplane.modeling.static_sampling import LOOK_EVERY, grow
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -20,9 +22,19 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 def answers(model: Any, sampling: Sampling, stops: Any, *, static: bool, each: int = 3) -> list[list[int]]:
     rng = np.random.default_rng(0)
     questions = [ids(rng, length) for length in (1, 20, 7, 13)]
-    found = sample_answers(model, questions, stops, sampling, answers_per_question=each, static_cache=static)
-    assert all(answer.dtype == np.int32 for answer in found)
-    return [answer.tolist() for answer in found]
+    if not static:
+        found = sample_answers(model, questions, stops, sampling, answers_per_question=each)
+        assert all(answer.dtype == np.int32 for answer in found)
+        return [answer.tolist() for answer in found]
+    with torch.inference_mode():
+        start = prefill(model, questions, each)
+        rows = grow(
+            StaticReader(model, start, sampling.max_answer_tokens),
+            uniforms_of(sampling, len(questions) * each),
+            torch.tensor(list(stops), dtype=torch.int64, device=model.device),
+            lambda logits, drawn: choose(logits, sampling.temperature, drawn),
+        )
+    return [until_stop(row, list(stops)).tolist() for row in rows]
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -33,7 +45,7 @@ def test_equal_seeds_give_equal_answers(family: str, device: str) -> None:
     model = build(family, causal=True).to(device)
     for sampling in (Sampling(20, seed=11), Sampling(20, temperature=0.5, seed=3, first_answer=9), Sampling(9, 0.0)):
         stops = range(0, VOCABULARY, 20)
-        grown = answers(model, sampling, stops, static=False)
+        grown = answers(build(family, causal=True), sampling, stops, static=False)
         assert len({len(answer) for answer in grown}) > 1 or not sampling.temperature
         assert answers(model, sampling, stops, static=True) == grown
 
@@ -58,9 +70,9 @@ def test_it_ends_soon_after_all_answers_have_ended() -> None:
     assert len(calls) == LOOK_EVERY  # the questions, and one step less than until the first look
 
 
-def test_layers_that_forget_are_refused_by_name() -> None:
-    with pytest.raises(UnsupportedCache, match=r"MistralForCausalLM keeps a StaticSlidingWindowLayer"):
-        answers(build("mistral", causal=True), Sampling(3), [], static=True)
+@pytest.mark.parametrize(("family", "expected"), [("llama", True), ("gpt_neox", True), ("mistral", False)])
+def test_layers_that_forget_are_known(family: str, expected: bool) -> None:
+    assert keeps_all(build(family, causal=True)) == expected
 
 
 def test_heads_that_share_keys_attend_as_if_each_had_a_copy() -> None:

@@ -13,7 +13,6 @@ from servers import Served, served
 from tiny_models import make_model, make_tokenizer, save_tiny
 from transformers import AutoModelForCausalLM
 
-from rewardplane.modeling.checkpoint import BadCheckpoint
 from rewardplane.v1 import generation_service_pb2
 
 QUESTIONS = ["What did you think?", "Was it good, and would you see it again?"]
@@ -31,24 +30,6 @@ def test_equal_seeds_give_equal_answers(policy_server: Served) -> None:
     assert sample(5) == sample(5)
     assert sample(5) != sample(6)
     assert len(set(sample(5))) == 4
-
-
-def test_a_static_cache_changes_no_answer(policy_server: Served, policy_dir: Path) -> None:
-    def sample(server: Served) -> list[bytes]:
-        reply = rpc.generate(server.channel, QUESTIONS, answers_per_question=2, max_answer_tokens=8, seed=5)
-        return [answer.tokens.answer_ids for answer in reply.answers]
-
-    with served("policy", policy_dir, static_cache=True) as server:
-        assert sample(server) == sample(policy_server)
-
-
-def test_a_policy_that_a_static_cache_does_not_fit_is_refused(tmp_path: Path) -> None:
-    save_tiny(tmp_path / "policy", "policy", "mistral")
-    with (
-        pytest.raises(BadCheckpoint, match=r"layer 0 of MistralForCausalLM .* sample without one"),
-        served("policy", tmp_path / "policy", static_cache=True),
-    ):
-        pass
 
 
 def test_answers_are_grouped_by_question(policy_server: Served) -> None:

@@ -148,7 +148,6 @@ class Collector:
                 self.policy.encoder.stop_token_ids,
                 sampling,
                 answers_per_question=n,
-                static_cache=self.config.engine == "static",
             )
         return [TokenPair(questions[i // n].ids, ids) for i, ids in enumerate(answers)]
 

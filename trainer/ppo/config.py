@@ -48,7 +48,7 @@ class DataConfig(Section):
 
 
 class SamplingConfig(Section):
-    engine: Literal["model", "static", "policy-service"] = "model"
+    engine: Literal["model", "policy-service"] = "model"
     """model samples in the run's own process, on a CPU by a decoding step of our own where it knows the model. static
     does, too, and draws the same answers up to rounding with transformers' step and a cache of fixed size, on a GPU as
     a CUDA graph; not measured yet. policy-service asks the server in `service`, which must follow the run's published

@@ -1,6 +1,4 @@
-"""Draws tokens by inverse CDF, as `sampling.choose` does, without ever writing probabilities: logits are read once, and
-a block of them once more.
-"""
+"""Draws tokens by inverse CDF without writing probabilities: logits are read once, and a block of them once more."""
 
 from __future__ import annotations
 
@@ -9,8 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCK = 2048
-"""Logits of a program."""
+from .block_sums import BLOCK, sum_blocks
 
 
 def draw(
@@ -18,31 +15,18 @@ def draw(
     temperature: float,  # > 0
     uniforms: Tensor,  # float32[B] in [0, 1)
 ) -> Tensor:  # int64[B]
+    """The first token whose cumulative probability is above the number; one of probability 0 never is."""
+    logits = logits.contiguous()
     rows, vocabulary = logits.shape
     blocks = triton.cdiv(vocabulary, BLOCK)
-    largest = logits.new_empty(rows, blocks, dtype=torch.float32)
-    total = torch.empty_like(largest)
+    largest, total = torch.empty(2, rows, blocks, dtype=torch.float32, device=logits.device)
     chosen = torch.empty(rows, dtype=torch.int64, device=logits.device)
-    logits = logits.contiguous()
-    _sum_blocks[(rows, blocks)](logits, largest, total, vocabulary, 1.0 / temperature, block=BLOCK, num_warps=4)
+    sum_blocks(logits, largest, total, temperature)
     _choose[(rows,)](
         logits, largest, total, uniforms, chosen, vocabulary, 1.0 / temperature, blocks,
         all_blocks=triton.next_power_of_2(blocks), block=BLOCK, num_warps=4,
     )  # fmt: skip
     return chosen
-
-
-@triton.jit
-def _sum_blocks(logits, largest, total, vocabulary, inverse_temperature, block: tl.constexpr):  # type: ignore[no-untyped-def]
-    """A program for each row and block."""
-    row, number = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    at = number * block + tl.arange(0, block)
-    z = tl.load(logits + row * vocabulary + at, mask=at < vocabulary, other=float("-inf")).to(tl.float32)
-    z *= inverse_temperature
-    m = tl.max(z, 0)
-    tl.store(largest + row * tl.num_programs(1) + number, m)
-    # A block without a possible token counts nothing.
-    tl.store(total + row * tl.num_programs(1) + number, tl.where(m > float("-inf"), tl.sum(tl.exp(z - m), 0), 0.0))
 
 
 @triton.jit

@@ -1,4 +1,4 @@
-"""RMSNorm (arXiv:1910.07467) of states to which a layer's result is added first: one pass over memory in place of two."""
+"""RMSNorm (arXiv:1910.07467) of states to which a layer's result is added first: one pass over memory, not two."""
 
 from __future__ import annotations
 

@@ -44,7 +44,10 @@ class CudaReader:
         self._cache = [
             _room(rows, layer.heads, width + max_answer_tokens, decoder.dtype, device) for layer in decoder.layers
         ]
-        logits = [self._ask(questions[first:end], first, answers_per_question) for first, end in runs(lengths, QUESTIONS_AT_ONCE)]
+        logits = [
+            self._ask(questions[first:end], first, answers_per_question)
+            for first, end in runs(lengths, QUESTIONS_AT_ONCE)
+        ]
         self.logits = torch.cat(logits).repeat_interleave(answers_per_question, 0)
         """For the first token of each answer. [B, V]"""
         for both in self._cache:

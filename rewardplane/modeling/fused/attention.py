@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..forest import Segment
+from ..forest import Segment, seen_by
 from ..rounded import rounded_dtype
 from .rows import HAVE_NUMBA, SHARE, VECTOR, array, in_parts
 
@@ -36,7 +35,6 @@ class Runs:
         """Of the short segments that these rows are in; of one that has a single one, that row alone. Rows ascend."""
         own = self.runs[self.firsts[1:] - 1]
         begins, ends = np.searchsorted(rows, own[:, 0]), np.searchsorted(rows, own.sum(1))
-        starts: list[int] = []
         paths: list[list[list[int]]] = []
         for segment in np.flatnonzero(ends > begins).tolist():
             *path, (start, length) = self.runs[self.firsts[segment] : self.firsts[segment + 1]].tolist()
@@ -44,35 +42,21 @@ class Runs:
                 row = int(rows[begins[segment]])
                 path += [[start, row - start]] if row > start else []
                 start, length = row, 1
-            starts.append(start)
             paths.append([*path, [start, length]])
-        return _runs(starts, paths, self.most_keys)
+        return _runs(paths, self.most_keys)
 
 
 def runs_of(segments: Sequence[Segment], count: int) -> Runs:
-    """Of the first `count` segments. What continues a question alone, and follows it in the row, is one run with it."""
+    """Of the first `count` segments."""
     short: list[int] = []
     alone: list[int] = []
     for number, segment in enumerate(segments[:count]):
         (short if segment.position + segment.length <= MOST_KEYS else alone).append(number)
-    children = Counter(segment.ancestors[-1] for segment in segments[:count] if segment.ancestors)
-    starts: list[int] = []
-    paths: list[list[list[int]]] = []
-    for number in short:
-        segment = segments[number]
-        path = [[segments[i].start, segments[i].length] for i in (*segment.ancestors, number)]
-        if segment.ancestors and number == segment.ancestors[-1] + 1 and children[number - 1] == 1:
-            path[-2:] = [[path[-2][0], path[-2][1] + segment.length]]
-            starts[-1], paths[-1] = path[-1][0], path
-        else:
-            starts.append(segment.start)
-            paths.append(path)
     most_keys = max((segments[i].position + segments[i].length for i in short), default=0)
-    return _runs(starts, paths, most_keys, alone, segments)
+    return _runs(seen_by(segments, short), most_keys, alone, segments)
 
 
 def _runs(
-    starts: Sequence[int],
     paths: Sequence[Sequence[Sequence[int]]],
     most_keys: int,
     alone: Sequence[int] = (),
@@ -80,7 +64,7 @@ def _runs(
 ) -> Runs:
     long = [np.arange(segments[i].start, segments[i].start + segments[i].length) for i in alone]
     return Runs(
-        starts=np.array(starts, np.int64),
+        starts=np.array([path[-1][0] for path in paths], np.int64),
         firsts=np.cumsum([0, *map(len, paths)], dtype=np.int64),
         runs=np.array([run for path in paths for run in path], np.int64).reshape(-1, 2),
         most_keys=most_keys,

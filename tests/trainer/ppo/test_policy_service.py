@@ -151,16 +151,6 @@ def test_processes_ask_the_server_together(tmp_path: Path, models: Models, judge
     assert [row["first_ratio_deviation"] for row in rows[:2]] == [0.0, 0.0]
 
 
-def test_a_static_cache_draws_what_the_run_draws_without(tmp_path: Path, configure: Configure) -> None:
-    runs = []
-    for engine in ("model", "static"):
-        (tmp_path / engine).mkdir()
-        runs.append(configure(tmp_path / engine, {"sampling.engine": engine, "updates": 1}))
-        run_ppo(runs[-1])
-    found, expected = (figures(run.output.directory) for run in runs)
-    assert found == expected
-
-
 def test_a_server_of_older_weights_is_never_sampled_from(tmp_path: Path, configure: Configure, models: Models) -> None:
     with served("policy", models.sft) as server:
         config = configure(

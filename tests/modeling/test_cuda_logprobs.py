@@ -1,27 +1,16 @@
-"""The kernel that reads logits once gives what a float64 softmax of all logits gives.
-
-It needs triton, and a CUDA device or triton's interpreter: TRITON_INTERPRET=1 (triton 3.6's with numpy < 2.3).
-"""
+"""The kernel that reads logits once gives what a float64 softmax of all logits gives."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from typing import Any
 
 import pytest
 import torch
+from triton_device import DEVICE, INTERPRETED, needs_triton
 
-from rewardplane.modeling.logprobs import normaliser_and_chosen
+from rewardplane.modeling.logprobs import token_logprobs
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-pytestmark = [
-    pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="needs triton"),
-    pytest.mark.skipif(
-        not (INTERPRETED or torch.cuda.is_available()), reason="needs one CUDA device, or TRITON_INTERPRET=1"
-    ),
-]
-DEVICE = "cpu" if INTERPRETED else "cuda"
+pytestmark = needs_triton
 SETTINGS: list[dict[str, Any]] = [
     {},
     {"temperature": 0.7},
@@ -33,7 +22,7 @@ SETTINGS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(s) or "plain")
 @pytest.mark.parametrize("tile", [(4, 16), (9, 41), (5, 7)], ids=str)
 def test_equals_the_softmax_of_all_logits(settings: dict[str, Any], tile: tuple[int, int]) -> None:
-    from rewardplane.modeling.logprob_kernel import read_once
+    from rewardplane.modeling.cuda.logprobs import read_once
 
     random = torch.Generator().manual_seed(0)
     hidden, unembedding = torch.randn(9, 16, generator=random), torch.randn(41, 16, generator=random)
@@ -54,12 +43,14 @@ def test_equals_the_softmax_of_all_logits(settings: dict[str, Any], tile: tuple[
 
 
 def test_equals_the_chunked_sum_on_bf16_states() -> None:
-    from rewardplane.modeling.logprob_kernel import read_once
+    from rewardplane.modeling.cuda.logprobs import read_once
 
     random = torch.Generator().manual_seed(1)
     rows, vocabulary = (6, 5000) if INTERPRETED else (3000, 130_001)
     hidden = torch.randn(rows, 64, generator=random).to(DEVICE, torch.bfloat16)
     unembedding = (0.3 * torch.randn(vocabulary, 64, generator=random)).to(DEVICE, torch.bfloat16)
     ids = torch.randint(vocabulary, (rows,), generator=random).to(DEVICE)
-    found, expected = read_once(hidden, unembedding, ids), normaliser_and_chosen(hidden, unembedding, ids)
-    torch.testing.assert_close(found, expected, atol=2e-2, rtol=0)  # a product of another shape may round otherwise
+    log_z, chosen = read_once(hidden, unembedding, ids)
+    expected = token_logprobs(hidden.requires_grad_(), unembedding, ids).detach()
+    # A product of another shape may round otherwise.
+    torch.testing.assert_close(chosen - log_z, expected, atol=2e-2, rtol=0)
