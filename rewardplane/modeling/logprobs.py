@@ -15,6 +15,7 @@ from torch import Tensor
 from .cpu_linear import linear, linear_rounded, takes_rounded
 from .cuda.use import has_kernels
 from .fused.softmax import logprob_backward, normalisers
+from .tf32 import is_rounded, products
 
 CHUNK_BYTES = {"cpu": 64 << 20, "cuda": 256 << 20}
 """Bytes of float32 logits in one chunk. 256 to 1024 rows cost the least CPU; 64 rows cost 27-47 % more."""
@@ -114,9 +115,9 @@ def _chunk_rows(hidden: Tensor, unembedding: Tensor, chunk_bytes: int | None) ->
 def _logits(
     hidden: Tensor, unembedding: Tensor, bias: Tensor | None, temperature: float, softcap: float | None
 ) -> Tensor:
-    # Autocast is off, and from the product on float32 is the least. torch rounds a product of bf16 weights to
-    # bf16: log-probs are then off by 4e-3 nats on average, and by 2e-2 at most.
-    with torch.autocast(hidden.device.type, enabled=False):
+    # From the product on float32 is the least. torch rounds a product of bf16 weights to bf16: log-probs are then off by
+    # 4e-3 nats on average, and by 2e-2 at most.
+    with products(hidden.device, rounded=is_rounded(hidden)):
         if takes_rounded(hidden, unembedding):
             logits = linear_rounded(hidden, unembedding, bias)
         else:
@@ -146,6 +147,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(hidden, unembedding, bias, token_ids)
         ctx.temperature, ctx.softcap, ctx.rows = temperature, softcap, chunk_rows
+        ctx.rounded = is_rounded(hidden)
         keep = hidden.shape[0] <= chunk_rows and any(ctx.needs_input_grad)
         ctx.only_logits = None
         logprobs = hidden.new_empty(hidden.shape[0], dtype=_precise(hidden.dtype))
@@ -171,19 +173,20 @@ class _ChunkedLogprobs(torch.autograd.Function):
         grad_weight = torch.zeros_like(unembedding, dtype=_precise(unembedding.dtype)) if needs_weight else None
         grad_bias = torch.zeros_like(bias, dtype=_precise(bias.dtype)) if needs_bias and bias is not None else None
         for rows in _chunks(len(hidden), ctx.rows):
-            logits = ctx.only_logits
-            if logits is None:
-                logits = _logits(hidden[rows], unembedding, bias, ctx.temperature, ctx.softcap)
-            grad_logits = logprob_backward(logits, ctx.log_z[rows], token_ids[rows], grad[rows], ctx.temperature)
-            if ctx.softcap is not None:  # d cap(z) / dz = 1 - tanh^2
-                grad_logits.mul_(1 - (logits * ctx.temperature / ctx.softcap).square_())
-            grad_logits = grad_logits.to(hidden.dtype)
-            if grad_hidden is not None:
-                grad_hidden[rows] = grad_logits @ unembedding.to(hidden.dtype)
-            if grad_weight is not None:
-                grad_weight += grad_logits.T @ hidden[rows]
-            if grad_bias is not None:
-                grad_bias += grad_logits.sum(0)
+            with products(hidden.device, rounded=ctx.rounded):
+                logits = ctx.only_logits
+                if logits is None:
+                    logits = _logits(hidden[rows], unembedding, bias, ctx.temperature, ctx.softcap)
+                grad_logits = logprob_backward(logits, ctx.log_z[rows], token_ids[rows], grad[rows], ctx.temperature)
+                if ctx.softcap is not None:  # d cap(z) / dz = 1 - tanh^2
+                    grad_logits.mul_(1 - (logits * ctx.temperature / ctx.softcap).square_())
+                grad_logits = grad_logits.to(hidden.dtype)
+                if grad_hidden is not None:
+                    grad_hidden[rows] = grad_logits @ unembedding.to(hidden.dtype)
+                if grad_weight is not None:
+                    grad_weight += grad_logits.T @ hidden[rows]
+                if grad_bias is not None:
+                    grad_bias += grad_logits.sum(0)
         return (
             grad_hidden,
             None if grad_weight is None else grad_weight.to(unembedding.dtype),

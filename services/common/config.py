@@ -107,7 +107,7 @@ class ServerConfig(BaseModel):
     def compute_threads(self, cores: int) -> tuple[int, int]:
         """(batches side by side, CPU threads of each), on a machine of so many cores."""
         threads = self.threads or cores
-        parallel = self.parallel_batches or (1 if self.device == "cuda" else min(2, threads))
+        parallel = self.parallel_batches or min(2, threads)
         return parallel, max(1, threads // parallel)
 
     @property

@@ -17,9 +17,11 @@ from ..packing import PackedPairs
 from ..plain_decoder import is_plain_backbone
 from .layers import CudaLayer
 from .norm import add_and_norm
-from .rotary import Places
+from .rotary import Places, turn
 
-Attend = Callable[[int, Tensor], Tensor]
+Angles = tuple[Tensor, Tensor]
+"""Cosines and sines of a layer's tokens, float32[T, D / 2] each."""
+Attend = Callable[[int, Tensor, Angles | None], Tensor]
 """The layer's number, and queries, keys and values as a product gives them [T, (H + 2 * G) * D] -> [T, H * D]."""
 Cache = Sequence[tuple[Tensor, Tensor]]
 """Keys and values of each layer, [S, G, L, D]."""
@@ -61,10 +63,16 @@ class CudaDecoder:
         # Rows that nobody reads are something finite.
         return states.new_zeros(packed.num_tokens, states.shape[1]).index_copy_(0, only, states)
 
-    def attention_of(self, packed: PackedPairs) -> Attend:
-        def attend(number: int, rows: Tensor) -> Tensor:
+    def attention_of(
+        self,
+        packed: PackedPairs,
+        cache: Cache | None = None,  # gets keys and values
+        places: Places | None = None,  # of the row's tokens in the cache
+    ) -> Attend:
+        def attend(number: int, rows: Tensor, angles: Angles | None) -> Tensor:
             layer = self.layers[number]
             heads = layer.heads
+            turn(rows, heads, angles, layer.norms, cache[number] if cache else None, places)
             parts = rows.view(1, len(rows), heads.all, heads.width).split([heads.queries, heads.keys, heads.keys], 2)
             query, key, value = (part.transpose(1, 2) for part in parts)
             return attend_packed(query, key, value, packed, layer.scaling, self._windows[number])[0].flatten(1)
@@ -77,20 +85,17 @@ class CudaDecoder:
         positions: Tensor,  # int64[T]
         attend: Attend,
         only: Tensor | None = None,  # int64[R]
-        cache: Cache | None = None,  # gets keys and values
-        places: Places | None = None,  # of the tokens in the cache
     ) -> Tensor:  # [T, d], or [R, d]  final hidden states
         x, angles = self.embedding.index_select(0, tokens).to(self.dtype), self._angles(positions)
         more: Tensor | None = None
         for number, layer in enumerate(self.layers):
-            rows = layer.project(x, more, angles, cache[number] if cache else None, places)
-            attended = attend(number, rows)
+            attended = attend(number, layer.project(x, more), angles if layer.turns else None)
             if only is not None and number + 1 == len(self.layers):
                 x, attended = x.index_select(0, only), attended.index_select(0, only)
             more = layer.feed_forward(x, attended)
         return add_and_norm(x, cast(Tensor, more), *self._norm)
 
-    def _angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:  # float32[T, D / 2] each
+    def _angles(self, positions: Tensor) -> Angles:  # int64[T]
         precise = torch.empty((), device=positions.device)
         cos, sin = self._rotary(precise, position_ids=positions[None])
         half = cos.shape[-1] // 2

@@ -1,8 +1,8 @@
-"""The layers of a Llama, Mistral, Qwen or SmolLM, written out for a GPU: five products, four kernels, an attention."""
+"""The layers of a Llama, Mistral, Qwen or SmolLM, written out for a GPU: four products, and kernels between them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .norm import add_and_norm
-from .rotary import HeadNorms, Heads, Places, turn
+from .rotary import HeadNorms, Heads
+from .split_product import shares, split_product
 from .swiglu import swiglu
-
-Attention = Callable[[int, Tensor], Tensor]
-"""The layer's number, and [T, (H + 2 * G) * D] with queries, keys and values -> [T, H * D]."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,14 @@ class Product:
         filled = [x.new_zeros(len(x)) if b is None else b.detach() for x, b in zip(weights, biases, strict=True)]
         return cls(together, torch.cat([bias.to(dtype) for bias in filled]))
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:  # [T, K] -> [T, N]
         return F.linear(x, self.weight, self.bias)
+
+    def to_add(self, x: Tensor) -> Tensor:  # [T, K] -> [T, N], or float32[S, T, N] whose sum it is
+        """What `add_and_norm` adds."""
+        if self.bias is not None or (count := shares(len(x), self.weight)) == 1:
+            return self(x)
+        return split_product(x, self.weight, count)
 
 
 class CudaLayer:
@@ -59,15 +63,11 @@ class CudaLayer:
         q_norm, k_norm = (getattr(attention, name, None) for name in ("q_norm", "k_norm"))
         self.norms = q_norm and HeadNorms(q_norm.weight.detach(), k_norm.weight.detach(), q_norm.variance_epsilon)
 
-    def project(
-        self, x: Tensor, more: Tensor | None, angles: tuple[Tensor, Tensor],
-        kept: tuple[Tensor, Tensor] | None = None, places: Places | None = None,
-    ) -> Tensor:  # fmt: skip  # [T, (H + 2 * G) * D]
+    def project(self, x: Tensor, more: Tensor | None) -> Tensor:  # [T, (H + 2 * G) * D]
         """Queries, keys and values of states, to which the layer before still adds `more`."""
-        rows = self.projection(add_and_norm(x, more, *self.first))
-        turn(rows, self.heads, angles if self.turns else None, self.norms, kept, places)
-        return rows
+        return self.projection(add_and_norm(x, more, *self.first))
 
-    def feed_forward(self, x: Tensor, attended: Tensor) -> Tensor:  # [T, d]
+    def feed_forward(self, x: Tensor, attended: Tensor) -> Tensor:  # [T, d], or [S, T, d] whose sum it is
         """What the layer still adds to the states, after it has added its attention."""
-        return self.down(swiglu(self.gate_up(add_and_norm(x, self.out(attended), *self.second))))
+        between = self.gate_up(add_and_norm(x, self.out.to_add(attended), *self.second))
+        return self.down.to_add(swiglu(between))

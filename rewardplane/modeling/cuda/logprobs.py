@@ -11,6 +11,7 @@ import torch
 import triton
 from torch import Tensor
 
+from ..tf32 import is_rounded, products
 from .block_sums import BLOCK, sum_blocks
 
 TILE_ROWS, TILE_COLUMNS = 8192, 2 * BLOCK
@@ -42,7 +43,7 @@ def read_once(
         for number, left in enumerate(range(0, vocabulary, columns)):
             right = min(left + columns, vocabulary)
             logits = buffer[: len(states) * (right - left)].view(-1, right - left)
-            with torch.autocast(hidden.device.type, enabled=False):
+            with products(hidden.device, rounded=is_rounded(hidden)):
                 torch.mm(states, weights[left:right].T, out=logits)
             sum_blocks(
                 logits, largest, total, temperature, first_block=sum(blocks[:number]),

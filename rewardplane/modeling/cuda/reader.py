@@ -14,7 +14,7 @@ from rewardplane.wire import TokenPair
 
 from ..packing import pack
 from ..prefill import runs
-from .decoder import CudaDecoder
+from .decoder import Angles, CudaDecoder
 from .layers import Product
 from .one_query import attend_one_query
 from .rotary import Heads, Places
@@ -39,7 +39,6 @@ class CudaReader:
         self._decoder, self._head = decoder, Product.of([head], decoder.dtype, owns=False)
         lengths, device = [len(question) for question in questions], decoder.embedding.device
         rows, width = len(questions) * answers_per_question, max(lengths)
-        self._slots = torch.arange(rows, device=device)
         self._last = torch.tensor(lengths, device=device).repeat_interleave(answers_per_question) - 1
         self._cache = [
             _room(rows, layer.heads, width + max_answer_tokens, decoder.dtype, device) for layer in decoder.layers
@@ -57,33 +56,29 @@ class CudaReader:
 
     def _ask(self, questions: Sequence[Ids], first: int, answers_per_question: int) -> Tensor:  # [n, V]
         """Keeps what a question's first answer continues."""
-        device = self._slots.device
+        device = self._last.device
         pairs = [TokenPair(question[:1], question[1:]) for question in questions]
         packed = pack(pairs, min_shared_tokens=2, round_to=1).to(device)  # each question by itself
         numbers = np.arange(first, first + len(questions)) * answers_per_question
         slots = torch.from_numpy(numbers.repeat([len(question) for question in questions])).to(device)
-        states = self._decoder.run(
-            packed.input_ids, packed.position_ids, self._decoder.attention_of(packed),
-            packed.last_index, self._cache, Places(slots, packed.position_ids),
-        )  # fmt: skip
-        return self._head(states)
+        attend = self._decoder.attention_of(packed, self._cache, Places(slots, packed.position_ids))
+        return self._head(self._decoder.run(packed.input_ids, packed.position_ids, attend, packed.last_index))
 
     def read(self, tokens: Tensor) -> Tensor:
         """Appends a token to each answer. int64[B] -> [B, V], the logits for the next. Waits for nothing."""
         self._last.add_(1)
 
-        def attend(number: int, rows: Tensor) -> Tensor:
-            layer = self._decoder.layers[number]
-            return attend_one_query(rows, layer.heads, *self._cache[number], self._last, layer.scaling)
+        def attend(number: int, rows: Tensor, angles: Angles | None) -> Tensor:
+            layer, kept = self._decoder.layers[number], self._cache[number]
+            return attend_one_query(rows, layer.heads, angles, layer.norms, *kept, self._last, layer.scaling)
 
-        places = Places(self._slots, self._last)
-        return self._head(self._decoder.run(tokens, self._last, attend, None, self._cache, places))
+        return self._head(self._decoder.run(tokens, self._last, attend))
 
     def keep(self, going: Tensor) -> None:
         """Goes on with the answers at these places alone. int64[R], ascending."""
         for number, both in enumerate(self._cache):
             self._cache[number] = both[0].index_select(0, going), both[1].index_select(0, going)
-        self._last, self._slots = self._last[going], self._slots[: len(going)]
+        self._last = self._last[going]
 
 
 def _room(rows: int, heads: Heads, tokens: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
