@@ -7,7 +7,9 @@ looks which answers have ended; once they are half of the batch, it goes on with
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -102,16 +104,30 @@ class _Steps:
         return self._found.cpu().numpy()
 
 
+class _Captures(threading.local):
+    """The memory of a thread's graphs: a new one takes that of the last, which is not replayed any more."""
+
+    def __init__(self) -> None:
+        self.stream = torch.cuda.Stream()
+        self.last: torch.cuda.CUDAGraph | None = None
+
+
+@cache
+def _captures() -> _Captures:
+    return _Captures()
+
+
 def _captured(take: Callable[[], None]) -> Callable[[], None]:
     """Not by torch.cuda.graph, which gives all cached memory back first; other threads may use the GPU meanwhile.
 
     A capture runs nothing.
     """
-    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        graph.capture_begin(capture_error_mode="thread_local")
+    captures, graph = _captures(), torch.cuda.CUDAGraph()
+    captures.stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(captures.stream):
+        graph.capture_begin(captures.last and captures.last.pool(), capture_error_mode="thread_local")
         take()
         graph.capture_end()
-    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.current_stream().wait_stream(captures.stream)
+    captures.last = graph
     return graph.replay

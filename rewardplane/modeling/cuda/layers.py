@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from .norm import add_and_norm
 from .rotary import HeadNorms, Heads
-from .split_product import shares, split_product
 from .swiglu import swiglu
 
 
@@ -40,12 +39,6 @@ class Product:
     def __call__(self, x: Tensor) -> Tensor:  # [T, K] -> [T, N]
         return F.linear(x, self.weight, self.bias)
 
-    def to_add(self, x: Tensor) -> Tensor:  # [T, K] -> [T, N], or float32[S, T, N] whose sum it is
-        """What `add_and_norm` adds."""
-        if self.bias is not None or (count := shares(len(x), self.weight)) == 1:
-            return self(x)
-        return split_product(x, self.weight, count)
-
 
 class CudaLayer:
     def __init__(self, layer: Any, dtype: torch.dtype, *, owns: bool) -> None:  # of a transformers decoder of FAMILIES
@@ -67,7 +60,6 @@ class CudaLayer:
         """Queries, keys and values of states, to which the layer before still adds `more`."""
         return self.projection(add_and_norm(x, more, *self.first))
 
-    def feed_forward(self, x: Tensor, attended: Tensor) -> Tensor:  # [T, d], or [S, T, d] whose sum it is
+    def feed_forward(self, x: Tensor, attended: Tensor) -> Tensor:  # [T, d]
         """What the layer still adds to the states, after it has added its attention."""
-        between = self.gate_up(add_and_norm(x, self.out.to_add(attended), *self.second))
-        return self.down.to_add(swiglu(between))
+        return self.down(swiglu(self.gate_up(add_and_norm(x, self.out(attended), *self.second))))

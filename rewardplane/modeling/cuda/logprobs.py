@@ -14,8 +14,8 @@ from torch import Tensor
 from ..tf32 import is_rounded, products
 from .block_sums import BLOCK, sum_blocks
 
-TILE_ROWS, TILE_COLUMNS = 8192, 2 * BLOCK
-"""128 MiB of bf16 logits: smaller products are slower."""
+TILE_ROWS, TILE_COLUMNS = 8192, 8 * BLOCK
+"""512 MiB of bf16 logits: smaller products are slower."""
 
 
 @torch.no_grad()

@@ -15,8 +15,8 @@ from .rotary import HeadNorms, Heads
 
 KEYS = 64
 """That a program multiplies at once."""
-LEAST_ROWS = 16
-"""Of a product on matrix units."""
+LEAST = 16
+"""Rows and columns of a product on matrix units."""
 
 
 def attend_one_query(
@@ -37,7 +37,7 @@ def attend_one_query(
         rows, cos, sin, norms.query if norms else rows, norms.key if norms else rows, norms.eps if norms else 0.0,
         keys, values, last, result, scaling, keys.shape[-2],
         groups=heads.keys, together=together, width=heads.width,
-        tall=max(LEAST_ROWS, triton.next_power_of_2(together)), wide=triton.next_power_of_2(heads.width),
+        tall=max(LEAST, triton.next_power_of_2(together)), wide=max(LEAST, triton.next_power_of_2(heads.width)),
         block=KEYS, turns=angles is not None, has_norms=norms is not None, exact=rows.dtype == torch.float32,
         num_warps=4, num_stages=3,
     )  # fmt: skip
