@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .upload import upload
+
 LOOK_EVERY = 16
 
 Choose = Callable[[Tensor, Tensor], Tensor]
@@ -43,7 +45,8 @@ def grow(
     stops: Tensor,  # int64[S]
     choose: Choose,
 ) -> NDArray[np.int64]:  # [B, max_answer_tokens]; what comes after an answer's first stop token means nothing
-    steps = _Steps(reader, torch.from_numpy(uniforms).to(stops.device), stops, choose)
+    # A copy that waited would wait for the questions to be read; step and capture come meanwhile.
+    steps = _Steps(reader, upload(torch.from_numpy(uniforms), stops.device), stops, choose)
     replay = None
     for step in range(1, uniforms.shape[1]):
         if step % LOOK_EVERY == 0:
