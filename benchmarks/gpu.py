@@ -26,6 +26,7 @@ def main() -> None:
     from gpu_parts.tree import make_importable
 
     make_importable()
+    from gpu_parts.parts import Parts, preload
     from gpu_parts.report import NAMES, Limits, report
 
     parser = argparse.ArgumentParser()
@@ -38,16 +39,10 @@ def main() -> None:
     parser.add_argument("--part-seconds", type=float, default=240.0, help="of one part; it is ended then")
     parser.add_argument("--out", type=Path, help="where gpu.json and gpu.md go; default: benchmarks/results")
     parser.add_argument("--commit", help="what is measured, where there is no git")
-    parser.add_argument("--only", help=argparse.SUPPRESS)  # the part that this process is
-    parser.add_argument("--ceilings", type=float, nargs=2, default=(0.0, 0.0), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.only:
-        from gpu_parts.parts import run_part
-
-        run_part(options.only, options.device, options.tiny, *options.ceilings)
-        return
+    preload()
     limits = Limits(options.seconds, options.part_seconds)
-    report(options.parts, options.device, limits, tiny=options.tiny, out=options.out, commit=options.commit)
+    report(Parts(options.device, options.tiny), options.parts, limits, out=options.out, commit=options.commit)
 
 
 if __name__ == "__main__":

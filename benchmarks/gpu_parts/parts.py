@@ -2,48 +2,62 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from gpu_parts.ceilings import Ceilings, measure
-from gpu_parts.report import NO_DEVICE
 from result_file import Bar
 
 Records = Iterator[dict[str, object] | Bar]
 
 
-def run_part(name: str, device: str, tiny: bool, flops_per_s: float, bytes_per_s: float) -> None:
+def preload() -> None:
+    """Imports once what every part would import; a part whose packages are missing says so itself."""
+    for name in ("correctness", "scoring", "sampling", "head", "served", "ppo"):
+        with suppress(ImportError):
+            importlib.import_module(f"gpu_parts.{name}")
+
+
+def run_part(name: str, parts: Parts) -> None:
     """Prints a JSON object for each row and each bar, as soon as it is known."""
     with tempfile.TemporaryDirectory() as directory:
-        parts = Parts(device, tiny, Ceilings(flops_per_s, bytes_per_s), Path(directory))
-        part: Callable[[], Records] = getattr(parts, name)
+        part: Callable[[], Records] = getattr(replace(parts, directory=Path(directory)), name)
         for record in part():
             content = {"bar": asdict(record)} if isinstance(record, Bar) else record
             sys.stdout.write(json.dumps(content) + "\n")
             sys.stdout.flush()
-    os._exit(0)  # threads of what was measured may live on
 
 
-# Each part imports what it needs: one whose packages are missing leaves the others alone.
-
-
+@dataclass(frozen=True)
 class Parts:
-    """One method a part."""
+    """One method a part, each of which imports what it needs."""
 
-    def __init__(self, device: str, tiny: bool, ceilings: Ceilings, directory: Path) -> None:
-        self.device, self.tiny, self.limits, self.directory = device, tiny, ceilings, directory
-        self.row_tokens = 1024 if tiny else 32768
+    device: str
+    tiny: bool
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    """What `ceilings` found."""
+    directory: Path = Path()
+
+    @property
+    def limits(self) -> Ceilings:
+        return Ceilings(self.measured["flops_per_s"], self.measured["bytes_per_s"])
+
+    @property
+    def row_tokens(self) -> int:
+        return 1024 if self.tiny else 32768
 
     def ceilings(self) -> Records:
         import torch
 
         if self.device == "cuda" and not torch.cuda.is_available():
-            sys.exit(NO_DEVICE)
+            raise RuntimeError("torch finds no CUDA device")
         yield measure(self.device)
 
     def correctness(self) -> Records:
@@ -84,6 +98,13 @@ class Parts:
             yield from sampling("tiny", [4, 1], 8, self.device, self.limits)
         else:
             yield from sampling("1B", [256, 32, 1], 128, self.device, self.limits)
+            yield from sampling("7B", [256], 128, self.device, self.limits, modules=False)
+
+    def paged(self) -> Records:
+        from gpu_parts.sampling import paged
+
+        if self.device == "cuda":  # its cache would take most of a CPU's memory
+            yield from paged("1B", 256, 128, self.device, self.limits)
 
     def served(self) -> Records:
         from gpu_parts.served import over_grpc

@@ -18,7 +18,7 @@ from rewardplane.trainer.ppo.train import run_ppo
 
 Records = Iterator[dict[str, object] | Bar]
 STAGES = ("sample", "measure", "judge", "update")
-UPDATES = 4
+UPDATES = 3
 
 
 def updates(name: str, questions: int, answer_tokens: int, device: str, directory: Path) -> Records:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from gpu_parts.forked import forked
+from gpu_parts.parts import Parts, run_part
 from result_file import RESULTS, Bar, write_results
 
-SCRIPT = Path(__file__).parents[1] / "gpu.py"
-NAMES = ("correctness", "scoring", "sharing", "head", "sampling", "precision", "served", "ppo")
+NAMES = ("correctness", "scoring", "sharing", "head", "sampling", "precision", "served", "ppo", "paged")
 """In order of what is to be known first."""
-NO_DEVICE = "torch finds no CUDA device"
 
 
 @dataclass(frozen=True)
@@ -40,27 +35,22 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def report(
-    names: Sequence[str], device: str, limits: Limits, *, tiny: bool, out: Path | None, commit: str | None
-) -> None:
+def report(parts: Parts, names: Sequence[str], limits: Limits, *, out: Path | None, commit: str | None) -> None:
     """A row for each case as soon as it is known; the last line is JSON with the bars."""
     began = time.monotonic()
     found = Found()
-    options = ["--device", device, *(["--tiny"] if tiny else [])]
-    _run("ceilings", options, limits.part_seconds, found)
+    _run("ceilings", parts, limits.part_seconds, found)
     if not found.rows:
         sys.stdout.write(f"gpu.py measures nothing: {' '.join(found.notes)}\n")
         return
-    ceilings = found.rows[0]
-    options += ["--ceilings", str(ceilings["flops_per_s"]), str(ceilings["bytes_per_s"])]
     for name in names:
         left = limits.seconds - (time.monotonic() - began)
         if left <= 0:
             found.notes.append(f"`{name}` was left out: {limits.seconds:.0f} s were over.")
             continue
-        _run(name, options, min(left, limits.part_seconds), found)
-        _write(found, tiny, out, commit)
-    path = _write(found, tiny, out, commit)
+        _run(name, replace(parts, measured=found.rows[0]), min(left, limits.part_seconds), found)
+        _write(found, parts.tiny, out, commit)
+    path = _write(found, parts.tiny, out, commit)
     if path:
         sys.stdout.write(path.with_suffix(".md").read_text())
     bars = {bar.name: [bar.value, bar.goal, bar.holds] for bar in found.bars}
@@ -76,18 +66,13 @@ def _write(found: Found, tiny: bool, out: Path | None, commit: str | None) -> Pa
     )
 
 
-def _run(name: str, options: Sequence[str], limit_s: float, found: Found) -> None:
+def _run(name: str, parts: Parts, limit_s: float, found: Found) -> None:
     """Takes what the part says, line by line, until it ends or its time is over."""
     began = time.monotonic()
-    with tempfile.TemporaryFile("w+") as errors:
-        part = subprocess.Popen(
-            [sys.executable, str(SCRIPT), "--only", name, *options],
-            stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
-        )  # fmt: skip
-        over = threading.Timer(limit_s, _end_all, [part])
+    with forked(lambda: run_part(name, parts)) as part:
+        over = threading.Timer(limit_s, part.end)
         over.start()
-        assert part.stdout is not None
-        for record in _records(part.stdout):
+        for record in _records(part.output):
             if "bar" in record:
                 found.bars.append(Bar(**record["bar"]))  # type: ignore[arg-type]
             else:
@@ -96,11 +81,10 @@ def _run(name: str, options: Sequence[str], limit_s: float, found: Found) -> Non
             sys.stdout.flush()
         status = part.wait()
         over.cancel()
-        _end_all(part)
-        errors.seek(0)
-        text = errors.read()
+        text = part.errors()
     seconds = time.monotonic() - began
     sys.stdout.write(json.dumps({"part": name, "seconds": round(seconds, 1), "status": status}) + "\n")
+    sys.stdout.flush()
     if status:
         sys.stdout.write(text[-3000:])
         last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
@@ -108,13 +92,7 @@ def _run(name: str, options: Sequence[str], limit_s: float, found: Found) -> Non
         found.notes.append(f"`{name}` {why}.")
 
 
-def _end_all(part: subprocess.Popen[str]) -> None:
-    """The part, and the servers that it started."""
-    with suppress(ProcessLookupError):
-        os.killpg(part.pid, signal.SIGKILL)
-
-
-def _records(lines: Iterator[str]) -> Iterator[dict[str, dict[str, object]]]:
+def _records(lines: Iterable[str]) -> Iterator[dict[str, dict[str, object]]]:
     """Objects among whatever else the part prints."""
     for line in lines:
         if line.startswith("{"):

@@ -23,17 +23,22 @@ QUESTION_TOKENS = 128
 Sample = Callable[[Any, list[np.ndarray], int], object]
 
 
-def sampling(name: str, batches: Sequence[int], answer_tokens: int, device: str, ceilings: Ceilings) -> Records:
-    """No stop token, so that every answer has all its tokens. Paged batching last: it changes the model's attention."""
+def sampling(
+    name: str, batches: Sequence[int], answer_tokens: int, device: str, ceilings: Ceilings, *, modules: bool = True
+) -> Records:
+    """No stop token, so that every answer has all its tokens."""
     shape = SHAPES[name]
     model = as_served(random_model(shape, causal=True, device=device, dtype=torch.bfloat16))
     for batch in batches:
-        for engine, sample in (("ours", _ours), ("modules", _modules)):
+        for engine, sample in (("ours", _ours), ("modules", _modules))[: 1 + modules]:
             yield from _measure(engine, sample, model, shape, batch, answer_tokens, device, ceilings)
-    if device != "cuda":
-        return  # its cache takes most of a CPU's memory
-    model.set_attn_implementation("sdpa")
-    yield from _measure("paged", _paged, model, shape, batches[0], answer_tokens, device, ceilings)
+
+
+def paged(name: str, batch: int, answer_tokens: int, device: str, ceilings: Ceilings) -> Records:
+    """transformers' continuous batching with paged attention."""
+    shape = SHAPES[name]
+    model = random_model(shape, causal=True, device=device, dtype=torch.bfloat16, packed=False)
+    yield from _measure("paged", _paged, model, shape, batch, answer_tokens, device, ceilings)
 
 
 def _measure(
@@ -69,7 +74,7 @@ def _modules(model: Any, questions: list[np.ndarray], tokens: int) -> object:
 
 
 def _paged(model: Any, questions: list[np.ndarray], tokens: int) -> object:
-    """transformers' continuous batching, whose draws are its own: it takes no seed for an answer."""
+    """Its draws are its own: it takes no seed for an answer."""
     wanted = GenerationConfig(max_new_tokens=tokens, do_sample=True, eos_token_id=-1, pad_token_id=0)
     return model.generate_batch([question.tolist() for question in questions], generation_config=wanted)
 

@@ -1,8 +1,8 @@
 """Log-probs on a GPU: logits are read once, where `logsumexp` and its casts pass over them six times.
 
-cuBLAS multiplies a tile of rows and vocabulary at a time, and a kernel reads it (online softmax, arXiv:1805.02867) while
-the next is multiplied. Cut Cross-Entropy (arXiv:2411.09009) takes the product into the kernel as well; without the copies between multiprocessors
-that cuBLAS makes on Hopper, a product in Triton loses more there than one reading of a tile.
+cuBLAS multiplies a tile of rows and vocabulary at a time, and a kernel reads it while the next is multiplied (online
+softmax, arXiv:1805.02867). Cut Cross-Entropy (arXiv:2411.09009) takes the product into the kernel as well; without the
+copies between multiprocessors that cuBLAS makes on Hopper, a product in Triton loses more there than a reading costs.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 from .block_sums import BLOCK, sum_blocks
 from .tiles import Tiles
 
-TILE_ROWS, TILE_COLUMNS = 16384, 3 * BLOCK
-"""384 MiB of bf16 logits, of which there are two: smaller products are slower."""
+TILE_ROWS, TILE_COLUMNS = 32768, BLOCK
+"""256 MiB of bf16 logits, of which there are two: smaller products are slower."""
 
 
 @torch.no_grad()

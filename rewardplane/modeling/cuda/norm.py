@@ -11,30 +11,32 @@ WARPS = 8
 
 def add_and_norm(
     x: Tensor,  # [T, d]  gets `x + more`
-    more: Tensor | None,  # [T, d]
+    more: Tensor | None,  # [T, d], or [S, T, d] whose sum it is
     weight: Tensor,  # [d]
     eps: float,
 ) -> Tensor:  # [T, d]
     """weight * x / sqrt(mean(x^2) + eps) of the sum, in float32 and rounded once."""
     normed = empty_like(x)
+    parts = 0 if more is None else more.numel() // x.numel()
     _add_and_norm[(len(x),)](
-        x, x if more is None else more, weight, normed, x.shape[1], eps,
-        adds=more is not None, block=triton.next_power_of_2(x.shape[1]), num_warps=WARPS,
+        x, x if more is None else more, weight, normed, x.shape[1], x.numel(), eps,
+        parts=parts, block=triton.next_power_of_2(x.shape[1]), num_warps=WARPS,
     )  # fmt: skip
     return normed
 
 
 @triton.jit
 def _add_and_norm(  # type: ignore[no-untyped-def]
-    x, more, weight, normed, width, eps, adds: tl.constexpr, block: tl.constexpr
+    x, more, weight, normed, width, size, eps, parts: tl.constexpr, block: tl.constexpr
 ):
     """A program for each row."""
     at = tl.arange(0, block)
     inside = at < width
     start = tl.program_id(0).to(tl.int64) * width
     state = tl.load(x + start + at, mask=inside, other=0.0).to(tl.float32)
-    if adds:
-        state += tl.load(more + start + at, mask=inside, other=0.0).to(tl.float32)
+    for part in tl.static_range(parts):
+        state += tl.load(more + part * size + start + at, mask=inside, other=0.0).to(tl.float32)
+    if parts:
         state = state.to(x.dtype.element_ty).to(tl.float32)  # as it is kept
         tl.store(x + start + at, state, mask=inside)
     scale = tl.rsqrt(tl.sum(state * state, 0) / width + eps)
