@@ -8,10 +8,11 @@ TOOLS := .venv-deploy
 TWO := -n 2 --dist loadfile
 AUDIT := .venv-audit
 S3 := .venv-s3
+TRITON := .venv-triton
 EXTRAS := serve,train,demo,k8s,label,dev
 PROTOS := $(wildcard proto/rewardplane/v1/*.proto)
 
-.PHONY: demo test test-deploy test-s3 drill audit lint format proto bench carried clean
+.PHONY: demo test test-deploy test-s3 test-kernels drill audit lint format proto bench carried clean
 
 demo: $(READY)
 	$(BIN)/rewardplane demo $(DEMO)
@@ -27,6 +28,10 @@ test-deploy: $(READY) $(TOOLS)/.ready
 test-s3: $(READY) $(S3)/.ready
 	PYTHONPATH=$(S3) OMP_NUM_THREADS=1 $(BIN)/pytest -k s3 tests/trainer/test_fetch.py \
 		tests/trainer/rounds/test_round_at_s3.py tests/trainer/ppo/test_kept_elsewhere.py
+
+# The kernels for GPUs, in Triton's interpreter; where there is a GPU, `make test` runs them on it.
+test-kernels: $(READY) $(TRITON)/.ready
+	PYTHONPATH=$(TRITON) TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(BIN)/pytest $(TWO) $(wildcard tests/modeling/test_cuda_*.py)
 
 drill: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --timeout 900 $(TESTS)
@@ -67,7 +72,7 @@ carried: $(READY)
 		grpcio-status googleapis-common-protos cryptography cffi pycparser
 
 clean:
-	rm -rf $(VENV) $(AUDIT) $(TOOLS) $(S3) build .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(AUDIT) $(TOOLS) $(S3) $(TRITON) build .mypy_cache .ruff_cache .hypothesis
 
 # The installation happens once, and again when what is asked for changes.
 $(READY): pyproject.toml constraints.txt
@@ -85,6 +90,11 @@ $(TOOLS)/.ready: Makefile
 $(S3)/.ready: .ci/s3.txt $(READY)
 	rm -rf $(S3)
 	$(BIN)/pip install --quiet --disable-pip-version-check --target $(S3) -r .ci/s3.txt
+	touch $@
+
+$(TRITON)/.ready: .ci/triton.txt $(READY)
+	rm -rf $(TRITON)
+	$(BIN)/pip install --quiet --disable-pip-version-check --target $(TRITON) -r .ci/triton.txt
 	touch $@
 
 $(AUDIT)/.ready: .ci/audit.txt

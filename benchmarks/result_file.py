@@ -7,6 +7,7 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 from rewardplane.trainer.versions import collect_versions
@@ -65,21 +66,23 @@ def _commit() -> str:
 def _markdown(name: str, content: Mapping[str, object], bars: Sequence[Bar]) -> str:
     rows = content["rows"]
     assert isinstance(rows, list)
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    lines = [f"# {name}", "", f"`{content['command']}`, commit {content['commit']}, {content['hardware']}", ""]
-    cells = [[_cell(row.get(column, "")) for row in rows] for column in columns]
-    if len(columns) > 8:  # one column a row reads better then
-        lines += _table(
-            [columns[0], *cells[0]], [[name, *row] for name, row in zip(columns[1:], cells[1:], strict=True)]
-        )
-    else:
-        lines += _table(columns, [list(row) for row in zip(*cells, strict=True)])
+    lines = [f"# {name}", "", f"`{content['command']}`, commit {content['commit']}, {content['hardware']}"]
+    for columns, alike in groupby(rows, key=tuple):
+        lines += ["", *_rows(columns, list(alike))]
     if bars:
         table = [[bar.name, _cell(bar.value), bar.goal, "yes" if bar.holds else "**no**"] for bar in bars]
         lines += ["", *_table(["bar", "value", "goal", "holds"], table)]
     if content["note"]:
         lines += ["", str(content["note"])]
     return "\n".join(lines) + "\n"
+
+
+def _rows(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> list[str]:
+    if len(columns) <= 8:
+        return _table(columns, [[_cell(row[column]) for column in columns] for row in rows])
+    # One column a row reads better then.
+    first, *others = [[column, *(_cell(row[column]) for row in rows)] for column in columns]
+    return _table(first, others)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

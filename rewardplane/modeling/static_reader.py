@@ -42,6 +42,7 @@ class StaticReader:
 
     def keep(self, going: Tensor) -> None:
         """Goes on with the answers at these places alone. int64[R], ascending."""
+        layer: Any
         for layer in self._cache.layers:
             layer.keys, layer.values = layer.keys[going], layer.values[going]
         self._visible, self._positions = self._visible[going], self._positions[going]
@@ -60,8 +61,8 @@ class _Layer(StaticLayer):  # type: ignore[no-untyped-call]
         return super().update(key_states.to(dtype), value_states.to(dtype), *arguments, **named)
 
 
-def _filled(model: Any, length: int, layers: Sequence[Any], rows: int) -> StaticCache:
-    cache = StaticCache(config=model.config, max_cache_len=length)
+def _filled(model: Any, length: int, layers: Sequence[Any], rows: int) -> Any:
+    cache: Any = StaticCache(config=model.config, max_cache_len=length)
     cache.layers = [_Layer(length) for _ in cache.layers]
     for target, source in zip(cache.layers, layers, strict=True):
         answers = rows // source.keys.shape[0]

@@ -128,7 +128,7 @@ def _captured(take: Callable[[], None]) -> Callable[[], None]:
     captures, graph = _captures(), torch.cuda.CUDAGraph()
     captures.stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(captures.stream):
-        graph.capture_begin(captures.last and captures.last.pool(), capture_error_mode="thread_local")
+        graph.capture_begin(captures.last.pool() if captures.last else None, capture_error_mode="thread_local")
         take()
         graph.capture_end()
     torch.cuda.current_stream().wait_stream(captures.stream)

@@ -65,8 +65,10 @@ class CudaLayer:
         self.turns = bool(getattr(attention, "use_rope", True))
         width = attention.head_dim
         self.heads = Heads(attention.q_proj.out_features // width, attention.k_proj.out_features // width, width)
-        q_norm, k_norm = (getattr(attention, name, None) for name in ("q_norm", "k_norm"))
-        self.norms = q_norm and HeadNorms(q_norm.weight.detach(), k_norm.weight.detach(), q_norm.variance_epsilon)
+        self.norms = None
+        if hasattr(attention, "q_norm"):
+            query, key = attention.q_norm, attention.k_norm
+            self.norms = HeadNorms(query.weight.detach(), key.weight.detach(), query.variance_epsilon)
 
     def project(self, x: Tensor, more: Tensor | None) -> Tensor:  # [T, (H + 2 * G) * D]
         """Queries, keys and values of states, to which the layer before still adds `more`."""

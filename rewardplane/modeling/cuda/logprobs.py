@@ -1,8 +1,9 @@
 """Log-probs on a GPU: logits are read once, where `logsumexp` and its casts pass over them six times.
 
-cuBLAS multiplies a tile of rows and vocabulary at a time, and a kernel reads it while the next is multiplied (online
-softmax, arXiv:1805.02867). Cut Cross-Entropy (arXiv:2411.09009) takes the product into the kernel as well; without the
-copies between multiprocessors that cuBLAS makes on Hopper, a product in Triton loses more there than a reading costs.
+cuBLAS multiplies a tile of rows and vocabulary at a time, and a kernel reads it (online softmax, arXiv:1805.02867). Cut
+Cross-Entropy (arXiv:2411.09009) takes the product into the kernel as well; without the copies between multiprocessors
+that cuBLAS makes on Hopper, a product in Triton loses more there than a reading costs. To read a tile on a stream of
+its own, while the next is multiplied, gained nothing on an H200.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import torch
 import triton
 from torch import Tensor
 
+from ..tf32 import is_rounded, products
 from .block_sums import BLOCK, sum_blocks
-from .tiles import Tiles
 
-TILE_ROWS, TILE_COLUMNS = 32768, BLOCK
-"""256 MiB of bf16 logits, of which there are two: smaller products are slower."""
+TILE_ROWS, TILE_COLUMNS = 8192, 8 * BLOCK
+"""512 MiB of bf16 logits: smaller products are slower."""
 
 
 @torch.no_grad()
@@ -38,18 +39,19 @@ def read_once(
     log_z, chosen = torch.empty(2, n, dtype=torch.float32, device=hidden.device)
     lefts = range(0, vocabulary, columns)
     firsts = [0, *accumulate(triton.cdiv(min(columns, vocabulary - left), BLOCK) for left in lefts)]
-    tiles = Tiles(hidden, rows * columns)
+    buffer, rounded = hidden.new_empty(rows * columns), is_rounded(hidden)
     for top in range(0, n, rows):
         part = slice(top, min(top + rows, n))
         states, ids, own = hidden[part], token_ids[part], chosen[part]
         largest, total = torch.empty(2, len(states), firsts[-1], dtype=torch.float32, device=hidden.device)
         for left, first in zip(lefts, firsts, strict=False):
             right = min(left + columns, vocabulary)
-            with tiles.multiplied(states, weights[left:right]) as logits:
-                sum_blocks(
-                    logits, largest, total, temperature, first_block=first,
-                    bias=None if bias is None else bias[left:right], softcap=softcap, chosen=(ids, left, own),
-                )  # fmt: skip
-        tiles.wait()
+            logits = buffer[: len(states) * (right - left)].view(-1, right - left)
+            with products(hidden.device, rounded=rounded):
+                torch.mm(states, weights[left:right].T, out=logits)
+            sum_blocks(
+                logits, largest, total, temperature, first_block=first,
+                bias=None if bias is None else bias[left:right], softcap=softcap, chosen=(ids, left, own),
+            )  # fmt: skip
         log_z[part] = total.log().add_(largest).logsumexp(1)
     return log_z, chosen
