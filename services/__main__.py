@@ -91,7 +91,7 @@ def command(
     device: Annotated[str, flag("cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, flag("CPU threads that compute; default: every core.")] = None,
     parallel_batches: Annotated[
-        int | None, flag("Forward passes at a time, which share the threads; default: 2 on cpu, 1 on cuda.")
+        int | None, flag("Forward passes at a time, which share the threads; default: 2.")
     ] = None,
     max_pair_tokens: Annotated[int | None, flag("Longest pair; default: what the model allows.")] = None,
     max_request_pairs: Annotated[int, flag("Most pairs in one request.")] = 256,

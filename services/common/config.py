@@ -52,7 +52,7 @@ class ServerConfig(BaseModel):
     threads: PositiveInt | None = None
     """CPU threads that compute; None is every core that the process may use."""
     parallel_batches: PositiveInt | None = None
-    """Forward passes at a time, which share the threads; None is 2 on CPU and 1 on CUDA. Small operations gain little
+    """Forward passes at a time, which share the threads; None is 2. Small operations gain little
     from a second thread, and two batches do; but where other programs take the cores, they wait for each other (for
     Python's lock)."""
 
