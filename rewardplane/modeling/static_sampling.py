@@ -7,6 +7,7 @@ looks which answers have ended; once they are half of the batch, it goes on with
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .upload import upload
+
+log = logging.getLogger(__name__)
 
 LOOK_EVERY = 16
 
@@ -123,14 +126,20 @@ def _captures() -> _Captures:
 def _captured(take: Callable[[], None]) -> Callable[[], None]:
     """Not by torch.cuda.graph, which gives all cached memory back first; other threads may use the GPU meanwhile.
 
-    A capture runs nothing.
+    A capture runs nothing. A step that does what none may do, some model's, goes on uncaptured.
     """
     captures, graph = _captures(), torch.cuda.CUDAGraph()
     captures.stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(captures.stream):
-        graph.capture_begin(captures.last.pool() if captures.last else None, capture_error_mode="thread_local")
-        take()
-        graph.capture_end()
+    try:
+        with torch.cuda.stream(captures.stream):
+            graph.capture_begin(captures.last.pool() if captures.last else None, capture_error_mode="thread_local")
+            try:
+                take()
+            finally:
+                graph.capture_end()
+    except RuntimeError as error:
+        log.warning("a step of decoding cannot be a CUDA graph, and takes longer: %s", error)
+        return take
     torch.cuda.current_stream().wait_stream(captures.stream)
     captures.last = graph
     return graph.replay

@@ -23,7 +23,8 @@ def test_the_first_token_above_the_threshold(vocabulary: int, temperature: float
     logits = (3 * torch.randn(40, vocabulary, generator=random)).to(dtype)
     uniforms = torch.rand(40, generator=random)
     uniforms[:2] = torch.tensor([0.0, 1 - 2**-24])
-    found = draw(logits.to(DEVICE), temperature, uniforms.to(DEVICE)).cpu()
+    a_column_of_many = torch.stack([uniforms, uniforms.flip(0)], 1).to(DEVICE)[:, 0]
+    found = draw(logits.to(DEVICE), temperature, a_column_of_many).cpu()
     sums = cumulative(logits, temperature)
     below = torch.where(found > 0, sums.gather(1, (found - 1).clamp(min=0)[:, None])[:, 0], 0.0)
     above = sums.gather(1, found[:, None])[:, 0]

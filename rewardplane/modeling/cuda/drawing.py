@@ -16,7 +16,7 @@ def draw(
     uniforms: Tensor,  # float32[B] in [0, 1)
 ) -> Tensor:  # int64[B]
     """The first token whose cumulative probability is above the number; one of probability 0 never is."""
-    logits = logits.contiguous()
+    logits, uniforms = logits.contiguous(), uniforms.contiguous()
     rows, vocabulary = logits.shape
     blocks = triton.cdiv(vocabulary, BLOCK)
     largest, total = torch.empty(2, rows, blocks, dtype=torch.float32, device=logits.device)
