@@ -115,8 +115,8 @@ def _chunk_rows(hidden: Tensor, unembedding: Tensor, chunk_bytes: int | None) ->
 def _logits(
     hidden: Tensor, unembedding: Tensor, bias: Tensor | None, temperature: float, softcap: float | None
 ) -> Tensor:
-    # From the product on float32 is the least. torch rounds a product of bf16 weights to bf16: log-probs are then off by
-    # 4e-3 nats on average, and by 2e-2 at most.
+    # From the product on float32 is the least. torch rounds a product of bf16 weights to bf16: log-probs are then off
+    # by 4e-3 nats on average, and by 2e-2 at most.
     with products(hidden.device, rounded=is_rounded(hidden)):
         if takes_rounded(hidden, unembedding):
             logits = linear_rounded(hidden, unembedding, bias)

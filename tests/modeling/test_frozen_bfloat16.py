@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from rewardplane.modeling.cpu_linear import linear_rounded, takes_rounded
-from rewardplane.modeling.frozen_decoder import FrozenDecoder, freeze
+from rewardplane.modeling.frozen import freeze
+from rewardplane.modeling.frozen_decoder import FrozenDecoder
 from rewardplane.modeling.fused.product import SUPPORTED, multiplies
 from rewardplane.modeling.fused.registers import BFLOAT16
 from rewardplane.modeling.models import packed_logprobs, packed_scores
