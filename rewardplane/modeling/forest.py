@@ -37,12 +37,10 @@ def seen_by(segments: Sequence[Segment], numbers: Sequence[int]) -> list[list[li
     paths: list[list[list[int]]] = []
     for number in numbers:
         segment = segments[number]
-        path = [[segments[i].start, segments[i].length] for i in (*segment.ancestors, number)]
         if segment.ancestors and number == segment.ancestors[-1] + 1 and children[number - 1] == 1:
-            path[-2:] = [[path[-2][0], path[-2][1] + segment.length]]
-            paths[-1] = path
+            paths[-1][-1][1] += segment.length
         else:
-            paths.append(path)
+            paths.append([[segments[i].start, segments[i].length] for i in (*segment.ancestors, number)])
     return paths
 
 

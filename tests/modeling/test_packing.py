@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Literal
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from rewardplane.modeling.forest import seen_by
 from rewardplane.modeling.packing import PackedPairs, pack, packed_length
 from rewardplane.modeling.varlen import varlen_layout
 from rewardplane.wire import TokenPair
@@ -42,19 +44,27 @@ def read(packed: PackedPairs, row: int) -> Ids:
     return packed.input_ids[rows_until(packed, row)].tolist()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(batch=BATCHES, share=st.sampled_from(["question", "prefix"]))
-def test_keys_of_a_segment_are_its_sequence_up_to_its_end(
+@example(batch=[([1, 2, 3], [4, 5]), ([1, 2, 3], [4, 5, 6, 7]), ([1, 2, 3], [4, 5, 6, 7, 8, 9])], share="prefix")
+def test_every_row_attends_once_and_to_its_sequence(
     batch: list[tuple[Ids, Ids]], share: Literal["question", "prefix"]
 ) -> None:
     packed = pack(pairs_of(batch), share=share, min_shared_tokens=2)
+    found = seen_by(packed.segments, range(len(packed.segments)))
+    paths = [[run(first, length) for first, length in path] for path in found]
+    for *above, own in paths:
+        for row in own:
+            seen = [*chain(*above), *run(own[0], row - own[0] + 1)]
+            assert seen == rows_until(packed, row).tolist()
+    assert [row for path in paths for row in path[-1]] == run(0, packed.num_tokens)
     layout = varlen_layout(packed.segments, torch.device("cpu"))
-    keys = layout.key_rows.split(layout.cu_keys.diff().tolist())
-    for segment, rows in zip(packed.segments, keys, strict=True):
-        assert rows.tolist() == rows_until(packed, segment.start + segment.length - 1).tolist()
-    assert layout.cu_queries.tolist() == [*(s.start for s in packed.segments), packed.num_tokens]
-    assert layout.max_keys == max(map(len, keys))
-    assert layout.max_queries == max(s.length for s in packed.segments)
+    keys = [list(chain(*path)) for path in paths]
+    assert layout.cu_keys.diff().tolist() == [len(rows) for rows in keys]
+    assert layout.cu_queries.diff().tolist() == [len(path[-1]) for path in paths]
+    assert (layout.max_keys, layout.max_queries) == (max(map(len, keys)), max(len(path[-1]) for path in paths))
+    flat = list(chain(*keys))
+    assert flat == (layout.key_rows.tolist() if layout.key_rows is not None else run(0, packed.num_tokens))
 
 
 @settings(max_examples=150, deadline=None)
