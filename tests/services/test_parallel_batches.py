@@ -24,7 +24,7 @@ from tiny_models import save_tiny
         ({"parallel_batches": 1}, 2, (1, 2)),
         ({"parallel_batches": 4}, 8, (4, 2)),
         ({"parallel_batches": 3}, 2, (3, 1)),
-        ({"device": "cuda"}, 8, (1, 8)),
+        ({"device": "cuda"}, 8, (2, 4)),
     ],
 )
 def test_threads_are_shared_out(settings: dict[str, Any], cores: int, expected: tuple[int, int]) -> None:
