@@ -23,6 +23,7 @@ from rewardplane.services.common.pair_queue import Entry, PairQueue
 from rewardplane.services.roles import ROLES
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from rewardplane.modeling.fused.rows import on_threads
 from rewardplane.modeling.packing import pack
 from rewardplane.process import keep_freed_memory
 from rewardplane.wire import TextPair, TokenPair
@@ -72,7 +73,7 @@ class Offline:
         """Seconds of each pair's forward pass, packed and by transformers."""
         pairs = self._encode(texts)
         seconds: dict[str, list[float]] = {"packed": [], "transformers": []}
-        with _threads(ServerConfig().compute_threads(threads)[1]):
+        with _threads(ServerConfig().compute_threads(threads)[1]), on_threads(threads):
             for name, run in (("packed", lambda pair: self._model.forward([pair])), ("transformers", self._alone)):
                 for pair in pairs:
                     began_s = time.perf_counter()

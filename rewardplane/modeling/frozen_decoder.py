@@ -15,7 +15,7 @@ from .frozen_layers import Floats, FrozenLayers, Room
 from .fused.attention import MOST_KEYS
 from .fused.layer import FAMILIES, window_of
 from .fused.layer_forward import are_ours
-from .fused.rows import VECTOR, array, copied, over_rows
+from .fused.rows import VECTOR, array, copied, on_threads, over_rows
 from .packing import PackedPairs
 from .plain_decoder import is_plain_backbone
 
@@ -48,6 +48,10 @@ class FrozenDecoder:
         only: Tensor | None,  # int64[R], distinct; None: all
     ) -> Tensor:  # [T, d]
         """As `forward.packed_hidden`."""
+        with on_threads(self._layers.threads_for(packed.num_tokens)):
+            return self._hidden(packed, only)
+
+    def _hidden(self, packed: PackedPairs, only: Tensor | None) -> Tensor:
         room = Room(self._like, packed.num_tokens)
         torch.from_numpy(room.x).copy_(self._embedding.index_select(0, packed.input_ids))
         turns = self._turns(torch.from_numpy(room.x)[None], position_ids=packed.position_ids[None])

@@ -15,7 +15,7 @@ from torch import nn
 
 from .fused.attention import Runs, attend_arrays
 from .fused.product import NOT_ROUNDED, bias_of, over_products, panels_of
-from .fused.rows import array, copied
+from .fused.rows import array, copied, threads
 
 Floats = NDArray[np.float32]
 
@@ -39,6 +39,10 @@ class Room:
         self.log_z = np.empty(tokens * queries[1] // attention.head_dim, np.float32)
 
 
+WORTH_A_THREAD = 16_000_000
+"""Multiplications of a layer."""
+
+
 class FrozenLayers:
     """All layers of a Llama, Mistral or Qwen2."""
 
@@ -54,10 +58,15 @@ class FrozenLayers:
         # Weight and bias of each product, those of all layers one after the other.
         self._attention = _weights([layer.self_attn for layer in layers], ("q_proj", "k_proj", "v_proj", "o_proj"))
         self._feed = _weights([layer.mlp for layer in layers], ("gate_proj", "up_proj", "down_proj"))
+        self._weights_of_one: int = sum(weight.numel() for weight in first.parameters())
+
+    def threads_for(self, tokens: int) -> int:
+        """How many are worth what it costs to divide a layer's rows among them."""
+        return max(1, min(threads(), tokens * self._weights_of_one // WORTH_A_THREAD))
 
     def __call__(self, room: Room, cos: Floats, sin: Floats, runs: Runs, count: int) -> None:  # [T, D], [T, D]
         """The first `count` layers; reads `room.x`, and writes it."""
-        if torch.get_num_threads() > 1:
+        if threads() > 1:
             for number in range(count):
                 self._layer(number, room, cos, sin, runs)
             return

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 from prometheus_client import CollectorRegistry
 
+from rewardplane.modeling.fused.rows import on_threads
 from rewardplane.modeling.packing import Share
 from rewardplane.wire import TokenPair
 
@@ -59,8 +60,8 @@ class Batcher:
         shared: bool = False,
         registry: CollectorRegistry,
     ) -> None:
-        """`parallel` batches are computed side by side, with `threads` CPU threads each. `shared`: identities have
-        parts of the queue; else whoever comes may fill it."""
+        """`parallel` batches are computed side by side, with `threads` CPU threads each; one that is alone has kernels
+        run on all of them. `shared`: identities have parts of the queue; else whoever comes may fill it."""
         self.max_batch_tokens = max_batch_tokens
         self.max_queue_tokens = max_queue_tokens
         self._metrics = BatchMetrics(registry, max_queue_tokens, parallel)
@@ -69,9 +70,10 @@ class Batcher:
         self._threads = threads
         self._parallel = parallel
         self._loop = asyncio.get_running_loop()
-        self._changed = threading.Condition()  # guards the four below
+        self._changed = threading.Condition()  # guards the five below
         self._pairs = PairQueue(share)
         self._jobs: FairQueue[Job[Any]] = FairQueue()
+        self._computing = 0
         self._stopping = False
         self._tokens_per_s = 0.0
         self._workers = [threading.Thread(target=self._work, name=f"compute-{i}", daemon=True) for i in range(parallel)]
@@ -199,6 +201,8 @@ class Batcher:
                 self._run_job(work)
             elif work:
                 self._run_pairs(work)
+            else:
+                self._computed()
 
     def _next(self, after_job: bool) -> Job[Any] | list[Entry] | None:
         """The next job or batch; None when the thread is to end."""
@@ -207,6 +211,7 @@ class Batcher:
                 self._changed.wait()
             if self._stopping:
                 return None
+            self._computing += 1
             if self._jobs and not (after_job and self._pairs):
                 job = self._jobs.next()
                 self._queue_changed()
@@ -225,8 +230,10 @@ class Batcher:
                 raise faults.deadline_passed()
             result = job.run()
         except Exception as error:  # whoever asked for the job gets it; the thread lives on
+            self._computed()
             self._post(job.fail, error)
         else:
+            self._computed()
             self._post(job.succeed, result)
 
     def _run_pairs(self, batch: Sequence[Entry]) -> None:
@@ -234,8 +241,10 @@ class Batcher:
         for entry in batch:
             entry.started_at_s = started_s
         results: Sequence[Any]
+        parts = self._parts()
         try:
-            results, tokens = self._run_batch(batch)
+            with on_threads(self._threads * self._parallel // parts):
+                results, tokens = self._run_batch(batch)
         except Exception as error:  # this batch's callers get it; the thread lives on
             log.exception("the forward pass of %d pairs failed", len(batch))
             self._metrics.forward_failures.inc()
@@ -243,9 +252,20 @@ class Batcher:
         else:
             seconds = time.monotonic() - started_s
             self._metrics.observe_batch(batch, tokens, started_s, seconds)
-            rate = self._parallel * (tokens.computed + tokens.shared) / max(seconds, 1e-6)
+            rate = parts * (tokens.computed + tokens.shared) / max(seconds, 1e-6)
             self._tokens_per_s += (rate - self._tokens_per_s) * (0.2 if self._tokens_per_s else 1.0)
+        self._computed()
         self._deliver(batch, results)
+
+    def _computed(self) -> None:
+        """Before anybody hears of it: who comes back at once is alone again."""
+        with self._changed:
+            self._computing -= 1
+
+    def _parts(self) -> int:
+        """Into how many the threads are divided: a batch that is alone has all of them."""
+        with self._changed:
+            return 1 if self._computing == 1 and not self._pairs and not self._jobs else self._parallel
 
     def _deliver(self, entries: Sequence[Entry], results: Sequence[Any]) -> None:
         self._post(_settle, entries, results)

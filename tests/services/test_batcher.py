@@ -21,6 +21,7 @@ from rewardplane.services.common.row_count import count_row
 from rewardplane.services.common.served_model import RowTokens
 
 from rewardplane.errors import DeadlineExceeded, RewardplaneError, ServerFault, Unavailable
+from rewardplane.modeling.fused.rows import threads
 from rewardplane.modeling.packing import Share, pack
 from rewardplane.wire import TokenPair
 
@@ -205,6 +206,29 @@ async def hold(device: Device, batcher: Batcher) -> asyncio.Task[list[Any]]:
     task = asyncio.create_task(batcher.submit([pair([999], [999])]))
     await asyncio.to_thread(device.busy.wait, 10)
     return task
+
+
+async def test_a_batch_that_is_alone_has_all_threads() -> None:
+    seen: list[int] = []
+    first_is_in, go_on = threading.Event(), threading.Event()
+
+    def run(batch: Sequence[Entry]) -> tuple[list[Any], RowTokens]:
+        seen.append(threads())
+        if len(seen) == 1:
+            first_is_in.set()
+            go_on.wait(10)
+        return [0.0] * len(batch), RowTokens(1, 0, 0)
+
+    device = Device()
+    device.run = run  # type: ignore[method-assign]
+    async with batching(device, parallel=2) as (batcher, _):
+        alone = asyncio.create_task(batcher.submit(unlike(1, 4)))
+        await asyncio.to_thread(first_is_in.wait, 10)
+        await batcher.submit(unlike(1, 4))  # beside the first
+        go_on.set()
+        await alone
+        await batcher.submit(unlike(1, 4))
+    assert seen == [2, 1, 2]
 
 
 async def test_two_batches_run_side_by_side_and_a_third_waits() -> None:

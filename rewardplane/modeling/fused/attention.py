@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..forest import Segment, seen_by
 from ..rounded import rounded_dtype
-from .rows import HAVE_NUMBA, SHARE, VECTOR, array, in_parts
+from .rows import HAVE_NUMBA, SHARE, VECTOR, array, in_parts, threads
 
 MOST_KEYS = 1024
 """Of a segment, its own included; for more torch's attention is as quick."""
@@ -140,7 +140,7 @@ def _flat(x: Tensor) -> Any:
 
 def _shared_out(kernel: Callable[..., None], count: int, numbers: int, *arguments: Any) -> None:
     """`count` segments or groups of heads, of which none needs another's result, over threads."""
-    parts = max(1, min(torch.get_num_threads(), count, numbers // SHARE))
+    parts = max(1, min(threads(), count, numbers // SHARE))
     in_parts(kernel, *arguments, bounds=[count * part // parts for part in range(parts + 1)])
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -70,6 +72,28 @@ def rows_of(x: Tensor) -> Any:
     return array(x).reshape(-1, x.shape[-1])
 
 
+class _Here(threading.local):
+    threads = 0
+
+
+_here = _Here()
+
+
+def threads() -> int:
+    """How many may run a kernel of the calling thread: as many as torch would use, or what `on_threads` says."""
+    return _here.threads or torch.get_num_threads()
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """For kernels alone. Torch's threads would wait for more work by spinning, on the cores that kernels want."""
+    before, _here.threads = _here.threads, count
+    try:
+        yield
+    finally:
+        _here.threads = before
+
+
 def blocks(rows: int, block: int = BLOCK) -> int:
     return -(-rows // block)
 
@@ -81,13 +105,13 @@ def over_rows(
 
     `numbers` is how many it computes with, where they are not those of the rows alone.
     """
-    threads = torch.get_num_threads()
+    most = threads()
     numbers = rows.size if numbers is None else numbers
-    if threads == 1 or numbers < 2 * SHARE:
+    if most == 1 or numbers < 2 * SHARE:
         kernel(rows, *arguments, 0, len(rows))
         return
     count = blocks(len(rows), block)
-    parts = min(threads, numbers // SHARE, count)
+    parts = min(most, numbers // SHARE, count)
     in_parts(kernel, rows, *arguments, bounds=[min(count * n // parts * block, len(rows)) for n in range(parts + 1)])
 
 
