@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from rewardplane.services.common.batcher import Batcher
@@ -63,6 +63,7 @@ PAIRS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_the_count_is_what_packing_lays_out(drawn: list[tuple[int, int, int, int]]) -> None:
     pairs = [pair([system] * 20 + [10 + topic] * n, [50] * a) for system, topic, n, a in drawn]
@@ -73,6 +74,7 @@ def test_the_count_is_what_packing_lays_out(drawn: list[tuple[int, int, int, int
     assert row.tokens == pack(pairs, share="question", round_to=1).num_tokens
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_the_count_of_prefixes_is_near_what_packing_lays_out(drawn: list[tuple[int, int, int, int]]) -> None:
     pairs = [pair([system] * 20 + [10 + topic] * n, [50] * a) for system, topic, n, a in drawn]
@@ -139,6 +141,7 @@ def test_what_is_past_its_deadline_is_not_computed() -> None:
     assert queue.tokens == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 64))
 def test_every_pair_leaves_the_queue_once(lengths: list[int], budget: int) -> None:
     queue = PairQueue("question")

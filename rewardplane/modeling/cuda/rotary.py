@@ -58,7 +58,7 @@ def turn(
     _turn[(len(rows),)](
         rows, cos, sin, norms.query if norms else rows, norms.key if norms else rows, norms.eps if norms else 0.0,
         keys, values, slots, positions, keys.shape[-2],
-        queries=heads.queries, keys_=heads.keys, half=heads.width // 2,
+        queries=heads.queries, groups=heads.keys, half=heads.width // 2,
         all_heads=triton.next_power_of_2(heads.all), halves=triton.next_power_of_2(heads.width // 2),
         turns=angles is not None, has_norms=norms is not None, keeps=kept is not None, num_warps=4,
     )  # fmt: skip
@@ -67,7 +67,7 @@ def turn(
 @triton.jit
 def _turn(  # type: ignore[no-untyped-def]
     rows, cos, sin, query_norm, key_norm, eps, kept_keys, kept_values, slots, positions, length,
-    queries: tl.constexpr, keys_: tl.constexpr, half: tl.constexpr,
+    queries: tl.constexpr, groups: tl.constexpr, half: tl.constexpr,
     all_heads: tl.constexpr, halves: tl.constexpr,
     turns: tl.constexpr, has_norms: tl.constexpr, keeps: tl.constexpr,
 ):  # fmt: skip
@@ -75,9 +75,9 @@ def _turn(  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64)
     head = tl.arange(0, all_heads)[:, None]
     at = tl.arange(0, halves)[None, :]
-    of_query, turned = head < queries, head < queries + keys_
-    inside = (head < queries + 2 * keys_) & (at < half)
-    first = rows + row * (queries + 2 * keys_) * 2 * half + head * 2 * half + at
+    of_query, turned = head < queries, head < queries + groups
+    inside = (head < queries + 2 * groups) & (at < half)
+    first = rows + row * (queries + 2 * groups) * 2 * half + head * 2 * half + at
     a = tl.load(first, mask=inside, other=0.0).to(tl.float32)
     b = tl.load(first + half, mask=inside, other=0.0).to(tl.float32)
     if has_norms:
@@ -98,12 +98,12 @@ def _turn(  # type: ignore[no-untyped-def]
         tl.store(first + half, b, mask=inside & turned)
     if keeps:
         slot, position = tl.load(slots + row), tl.load(positions + row)
-        key, value = head - queries, head - queries - keys_
-        into = kept_keys + ((slot * keys_ + key) * length + position) * 2 * half + at
+        key, value = head - queries, head - queries - groups
+        into = kept_keys + ((slot * groups + key) * length + position) * 2 * half + at
         is_key = inside & (key >= 0) & (value < 0)
         tl.store(into, a, mask=is_key)
         tl.store(into + half, b, mask=is_key)
-        into = kept_values + ((slot * keys_ + value) * length + position) * 2 * half + at
+        into = kept_values + ((slot * groups + value) * length + position) * 2 * half + at
         is_value = inside & (value >= 0)
         tl.store(into, a, mask=is_value)
         tl.store(into + half, b, mask=is_value)
