@@ -51,4 +51,4 @@ def _known(model: Any) -> CudaDecoder | None:
     decoder = frozen(model.model)
     if isinstance(decoder, CudaDecoder):
         return decoder
-    return CudaDecoder.of(model.model, rounded_dtype(model.lm_head.weight))
+    return CudaDecoder(model.model, rounded_dtype(model.lm_head.weight), owns=False)

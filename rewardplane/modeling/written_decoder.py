@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .fused.rows import HAVE_NUMBA, array
 from .plain_decoder import is_plain
+from .rope import remembers_lengths
 from .written_layer import Kept, Place, Room, WrittenLayer, WrittenNorm
 
 
@@ -34,9 +35,8 @@ class WrittenDecoder:
         """If sequences of up to `tokens` are for it to the last detail what they are for the model."""
         if not HAVE_NUMBA or torch.is_autocast_enabled("cpu") or not is_plain(model, "cpu"):
             return None
-        rope, window = model.model.rotary_emb.rope_type, getattr(model.config, "sliding_window", None)
-        follows_length = "dynamic" in rope or rope == "longrope"  # the angles of a sequence change as it grows
-        return None if follows_length or tokens > (window or tokens) else cls(model, tokens)
+        window = getattr(model.config, "sliding_window", None)
+        return None if remembers_lengths(model.config) or tokens > (window or tokens) else cls(model, tokens)
 
     def room(self, rows: int) -> Room:
         return Room(self.model.model.layers[0], rows)

@@ -228,13 +228,11 @@ class Batcher:
             if job.expires_at_s <= time.monotonic():
                 self._metrics.dropped.labels("deadline").inc()
                 raise faults.deadline_passed()
-            result = job.run()
+            told: tuple[Callable[..., None], object] = job.succeed, job.run()
         except Exception as error:  # whoever asked for the job gets it; the thread lives on
-            self._computed()
-            self._post(job.fail, error)
-        else:
-            self._computed()
-            self._post(job.succeed, result)
+            told = job.fail, error
+        self._computed()
+        self._post(*told)
 
     def _run_pairs(self, batch: Sequence[Entry]) -> None:
         started_s = time.monotonic()

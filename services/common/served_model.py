@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +16,13 @@ from numpy.typing import NDArray
 from rewardplane.modeling.encoding import PairEncoder
 from rewardplane.modeling.models import Loaded
 from rewardplane.modeling.packing import Share
+from rewardplane.modeling.rope import remembers_lengths
 from rewardplane.v1 import types_pb2
 from rewardplane.wire import TokenPair
 
 Floats = NDArray[np.float32]
 
 _numbers = itertools.count()
-
-
-def remembers_lengths(config: Any) -> bool:
-    """Whether the model keeps rotary frequencies that it changes with the longest sequence it sees."""
-    layers = getattr(config, "rope_parameters", None) or {}
-    kinds = [layers, *(value for value in layers.values() if isinstance(value, dict))]
-    return any(kind.get("rope_type") in ("dynamic", "longrope") for kind in kinds)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ..attention import attend_packed
 from ..fused.layer import window_of
 from ..packing import PackedPairs
 from ..plain_decoder import is_plain_backbone
+from ..rope import remembers_lengths
 from .layers import CudaLayer
 from .norm import add_and_norm
 from .rotary import Places, turn
@@ -36,7 +37,7 @@ class CudaDecoder:
         self.layers = [CudaLayer(layer, dtype, owns=owns) for layer in backbone.layers]
         self._windows = [window_of(layer.self_attn) for layer in backbone.layers]
         self._norm = backbone.norm.weight.detach(), backbone.norm.variance_epsilon
-        self._rotary = backbone.rotary_emb
+        self._rotary, self._remembers_lengths = backbone.rotary_emb, remembers_lengths(backbone.config)
 
     @classmethod
     def of(cls, backbone: nn.Module, dtype: torch.dtype, *, owns: bool = False, device: str = "cuda") -> Self | None:
@@ -48,8 +49,7 @@ class CudaDecoder:
 
     def sees_all(self, tokens: int) -> bool:
         """Whether each layer attends to all of a sequence of that length, by angles that do not depend on it."""
-        rope = self._rotary.rope_type
-        return not ("dynamic" in rope or rope == "longrope") and all(tokens <= (w or tokens) for w in self._windows)
+        return not self._remembers_lengths and all(tokens <= (w or tokens) for w in self._windows)
 
     def hidden(
         self,

@@ -14,6 +14,7 @@ from rewardplane.wire import TokenPair
 
 from ..packing import pack
 from ..prefill import runs
+from ..upload import upload
 from .decoder import Angles, CudaDecoder
 from .layers import Product
 from .one_query import attend_one_query
@@ -60,7 +61,7 @@ class CudaReader:
         pairs = [TokenPair(question[:1], question[1:]) for question in questions]
         packed = pack(pairs, min_shared_tokens=2, round_to=1).to(device)  # each question by itself
         numbers = np.arange(first, first + len(questions)) * answers_per_question
-        slots = torch.from_numpy(numbers.repeat([len(question) for question in questions])).to(device)
+        slots = upload(torch.from_numpy(numbers.repeat([len(question) for question in questions])), device)
         attend = self._decoder.attention_of(packed, self._cache, Places(slots, packed.position_ids))
         return self._head(self._decoder.run(packed.input_ids, packed.position_ids, attend, packed.last_index))
 
