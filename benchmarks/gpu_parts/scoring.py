@@ -118,7 +118,9 @@ def precision(name: str, questions: int, device: str) -> Records:
     drawn = random_model(shape, causal=False, device=device, dtype=torch.float32)
     pairs = ranked(questions, 9, 128, 64, shape.vocabulary)
     exact = score(as_served(drawn), pairs, device)
-    rounded = score(as_served(drawn.to(torch.bfloat16)), pairs, device)
+    for parameter in drawn.parameters():  # not rotary frequencies, which a checkpoint that is loaded in bf16 keeps
+        parameter.data = parameter.data.to(torch.bfloat16)
+    rounded = score(as_served(drawn), pairs, device)
     moved = float(np.abs(rounded - exact).mean() / exact.std())
     agreement = float(np.mean([
         _kendall(a, b) for a, b in zip(exact.reshape(-1, 9), rounded.reshape(-1, 9), strict=True)

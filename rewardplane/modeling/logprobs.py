@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .cpu_linear import linear, linear_rounded, takes_rounded
-from .cuda.use import has_kernels
+from .cuda.use import can_sum_products
 from .fused.softmax import logprob_backward, normalisers
 from .tf32 import is_rounded, products
 
@@ -36,7 +36,7 @@ def token_logprobs(
     chunk_bytes: int | None = None,
 ) -> Tensor:  # float32[N]  nats
     """ln p(token | state) of each row, with logits divided by `temperature` before the softmax."""
-    if has_kernels(hidden) and not torch.is_grad_enabled():
+    if can_sum_products(hidden) and not torch.is_grad_enabled():
         log_z, chosen = normaliser_and_chosen(hidden, unembedding, token_ids, temperature, bias=bias, softcap=softcap)
         return chosen - log_z
     return _run(hidden, unembedding, token_ids, temperature, bias, softcap, chunk_bytes, entropies=False)[0]
@@ -90,10 +90,10 @@ def normaliser_and_chosen(
 
     Without gradient.
     """
-    if has_kernels(hidden):
-        from .cuda.logprobs import read_once
+    if can_sum_products(hidden):
+        from .cuda.logprobs import sum_products
 
-        return read_once(hidden, unembedding, token_ids, temperature, bias=bias, softcap=softcap)
+        return sum_products(hidden, unembedding, token_ids, temperature, bias=bias, softcap=softcap)
     log_z = hidden.new_empty(hidden.shape[0], dtype=_precise(hidden.dtype))
     chosen = torch.empty_like(log_z)
     for rows in _chunks(len(hidden), _chunk_rows(hidden, unembedding, chunk_bytes)):

@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .gated_product import gated_product
 from .norm import add_and_norm
 from .rotary import HeadNorms, Heads
 from .swiglu import swiglu
+from .use import can_gate
 
-FEW_ROWS = 256
+FEW_ROWS, MANY_ROWS = 256, 1024
 PARTS = 4
 """Of a product with many inputs."""
 
@@ -43,17 +45,29 @@ class Product:
     def __call__(self, x: Tensor) -> Tensor:  # [T, K] -> [T, N]
         return F.linear(x, self.weight, self.bias)
 
-    def in_parts(self, x: Tensor) -> Tensor:  # [T, K] -> [T, N], or [PARTS, T, N] whose sum it is
-        """For few rows the inputs are divided: as one, the product leaves multiprocessors waiting (21 to 15 us)."""
-        if len(x) > FEW_ROWS or self.bias is not None or x.shape[1] % PARTS:
-            return self(x)
-        left = x.unflatten(1, (PARTS, -1)).transpose(0, 1)
-        right = self.weight.unflatten(1, (PARTS, -1)).permute(1, 2, 0)
-        return torch.bmm(left, right)
+    def add_to(self, states: Tensor, x: Tensor, parts: int = 1) -> Tensor | None:  # [T, N], [T, K]
+        """Gives what is still to be added: None, or for few rows [S, T, N], whose sum it is.
+
+        For few rows it is read where the states are next. `parts`: of the inputs; as one, a product with many of them
+        leaves multiprocessors waiting (21 to 15 us).
+        """
+        if len(x) > FEW_ROWS:
+            if self.bias is not None:
+                states += self.bias
+            if x.dtype == states.dtype:
+                states.addmm_(x, self.weight.T)
+            else:
+                torch.addmm(states, x, self.weight.T, states.dtype, out=states)
+            return None
+        if parts == 1 or self.bias is not None or x.shape[1] % parts:
+            return self(x)[None]
+        left = x.unflatten(1, (parts, -1)).transpose(0, 1)
+        return torch.bmm(left, self.weight.unflatten(1, (parts, -1)).permute(1, 2, 0))
 
 
 class CudaLayer:
     def __init__(self, layer: Any, dtype: torch.dtype, *, owns: bool) -> None:  # of a transformers decoder of FAMILIES
+        self.dtype = dtype
         attention, feed_forward = layer.self_attn, layer.mlp
         norms = layer.input_layernorm, layer.post_attention_layernorm
         self.first, self.second = ((norm.weight.detach(), norm.variance_epsilon) for norm in norms)
@@ -70,11 +84,17 @@ class CudaLayer:
             query, key = attention.q_norm, attention.k_norm
             self.norms = HeadNorms(query.weight.detach(), key.weight.detach(), query.variance_epsilon)
 
-    def project(self, x: Tensor, more: Tensor | None) -> Tensor:  # [T, (H + 2 * G) * D]
-        """Queries, keys and values of states, to which the layer before still adds `more`."""
-        return self.projection(add_and_norm(x, more, *self.first))
+    def project(self, states: Tensor, more: Tensor | None) -> Tensor:  # [T, d] -> [T, (H + 2 * G) * D]
+        """Queries, keys and values, after the states have got what the layer before still adds."""
+        return self.projection(add_and_norm(states, more, *self.first, self.dtype))
 
-    def feed_forward(self, x: Tensor, attended: Tensor) -> Tensor:  # [T, d], or [PARTS, T, d] whose sum it is
-        """What the layer still adds to the states, after it has added its attention."""
-        between = self.gate_up(add_and_norm(x, self.out(attended), *self.second))
-        return self.down.in_parts(swiglu(between))
+    def feed_forward(self, states: Tensor, attended: Tensor) -> Tensor | None:  # [T, d] get what they can
+        """Adds attention, and gives what the layer still adds, [S, T, d] whose sum it is."""
+        more = self.out.add_to(states, attended)
+        between = self._gated(add_and_norm(states, more, *self.second, self.dtype))
+        return self.down.add_to(states, between, PARTS)
+
+    def _gated(self, x: Tensor) -> Tensor:  # [T, d] -> [T, D]
+        if len(x) >= MANY_ROWS and self.gate_up.bias is None and can_gate(x):
+            return gated_product(x, self.gate_up.weight)
+        return swiglu(self.gate_up(x))

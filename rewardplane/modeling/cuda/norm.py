@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor, empty_like
@@ -10,14 +11,15 @@ WARPS = 8
 
 
 def add_and_norm(
-    x: Tensor,  # [T, d]  gets `x + more`
-    more: Tensor | None,  # [T, d], or [S, T, d] whose sum it is
+    x: Tensor,  # [T, d]  gets the sum
+    more: Tensor | None,  # [S, T, d], added to it
     weight: Tensor,  # [d]
     eps: float,
+    dtype: torch.dtype,
 ) -> Tensor:  # [T, d]
     """weight * x / sqrt(mean(x^2) + eps) of the sum, in float32 and rounded once."""
-    normed = empty_like(x)
-    parts = 0 if more is None else more.numel() // x.numel()
+    normed = empty_like(x, dtype=dtype)
+    parts = 0 if more is None else len(more)
     _add_and_norm[(len(x),)](
         x, x if more is None else more, weight, normed, x.shape[1], x.numel(), eps,
         parts=parts, block=triton.next_power_of_2(x.shape[1]), num_warps=WARPS,
@@ -37,7 +39,6 @@ def _add_and_norm(  # type: ignore[no-untyped-def]
     for part in tl.static_range(parts):
         state += tl.load(more + part * size + start + at, mask=inside, other=0.0).to(tl.float32)
     if parts:
-        state = state.to(x.dtype.element_ty).to(tl.float32)  # as it is kept
         tl.store(x + start + at, state, mask=inside)
     scale = tl.rsqrt(tl.sum(state * state, 0) / width + eps)
     tl.store(normed + start + at, state * scale * tl.load(weight + at, mask=inside).to(tl.float32), mask=inside)
