@@ -83,7 +83,7 @@ class Parts:
     def precision(self) -> Records:
         from gpu_parts.scoring import precision
 
-        yield from precision("tiny" if self.tiny else "1B", 4 if self.tiny else 64, self.device)
+        yield from precision("tiny" if self.tiny else "1B", 4 if self.tiny else 256, self.device)
 
     def head(self) -> Records:
         from gpu_parts.head import log_probs, trained
