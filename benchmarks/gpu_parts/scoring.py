@@ -115,12 +115,12 @@ def _padded_batch(model: Any, pairs: list[TokenPair], device: str) -> torch.Tens
 def precision(name: str, questions: int, device: str) -> Records:
     """How far bf16 moves scores, and the order of K = 9 answers."""
     shape = SHAPES[name]
-    drawn = random_model(shape, causal=False, device=device, dtype=torch.float32)
+    precise, coarse = (
+        random_model(shape, causal=False, device=device, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)
+    )
+    coarse.load_state_dict(precise.state_dict())  # rotary frequencies, which are not in it, stay float32
     pairs = ranked(questions, 9, 128, 64, shape.vocabulary)
-    exact = score(as_served(drawn), pairs, device)
-    for parameter in drawn.parameters():  # not rotary frequencies, which a checkpoint that is loaded in bf16 keeps
-        parameter.data = parameter.data.to(torch.bfloat16)
-    rounded = score(as_served(drawn), pairs, device)
+    exact, rounded = (score(as_served(model), pairs, device) for model in (precise, coarse))
     moved = float(np.abs(rounded - exact).mean() / exact.std())
     agreement = float(np.mean([
         _kendall(a, b) for a, b in zip(exact.reshape(-1, 9), rounded.reshape(-1, 9), strict=True)
