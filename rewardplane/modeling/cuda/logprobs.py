@@ -57,7 +57,7 @@ def _log_z(
         has_bias=bias is not None, has_cap=softcap is not None, whole=vocabulary % wide == 0,
         programs=count, tall=TALL, wide=wide, deep=at_once, num_warps=8, num_stages=stages,
     )  # fmt: skip
-    log_z = largest.new_empty(rows)
+    log_z: Tensor = largest.new_empty(rows)
     _join[(triton.cdiv(rows, TALL),)](largest, total, log_z, rows, across, tall=TALL, at_once=16)
     return log_z
 

@@ -18,7 +18,7 @@ def deep(x: Tensor) -> int:
 
 
 def programs(x: Tensor, across: int) -> int:  # [T, K]
-    return min(multiprocessors(x.device), triton.cdiv(len(x), TALL) * across)
+    return min(multiprocessors(x.device), -(-len(x) // TALL) * across)
 
 
 @triton.jit
