@@ -1,7 +1,7 @@
 """Log-probs on a GPU: tiles of logits are summed up where they are multiplied, and never are in memory.
 
 Cut Cross-Entropy (arXiv:2411.09009) with an online softmax (arXiv:1805.02867): a program for each multiprocessor goes
-from tile to tile. On an H200 it takes what cuBLAS takes for the product alone, which has logits of bf16 to write.
+from tile to tile. On an H200 it takes 1.09 times what cuBLAS takes for the product alone; to read that, 1.13 to 1.2.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def _sum_tiles(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _join(largest, total, log_z, rows, across, tall: tl.constexpr, at_once: tl.constexpr):  # type: ignore[no-untyped-def]
+def _join(  # type: ignore[no-untyped-def]
+    largest, total, log_z, rows, across, tall: tl.constexpr, at_once: tl.constexpr
+):
     """A program for `tall` rows."""
     row = tl.program_id(0).to(tl.int64) * tall + tl.arange(0, tall)
     most = tl.full((tall,), float("-inf"), dtype=tl.float32)

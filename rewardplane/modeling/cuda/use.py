@@ -27,6 +27,7 @@ def can_sum_products(hidden: Tensor) -> bool:  # [N, d]
     """
     return (
         has_kernels(hidden)
+        and len(hidden) > 0
         and (hidden.dtype != torch.float32 or is_rounded(hidden))
         and hidden.shape[1] * hidden.element_size() % 16 == 0
         and torch.cuda.get_device_capability(hidden.device) >= HOPPER
