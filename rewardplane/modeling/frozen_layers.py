@@ -15,7 +15,7 @@ from torch import nn
 
 from .fused.attention import Runs, attend_arrays
 from .fused.product import NOT_ROUNDED, bias_of, over_products, panels_of
-from .fused.rows import array, copied, threads
+from .fused.rows import array, copied, empty, threads
 
 Floats = NDArray[np.float32]
 
@@ -28,10 +28,11 @@ class Room:
         states = tokens, attention.q_proj.in_features
         queries, keys = (tokens, attention.q_proj.out_features), (tokens, attention.k_proj.out_features)
         between = tokens, feed_forward.gate_proj.out_features
-        self.x, self.result, self.states, self.middle = (np.empty(states, np.float32) for _ in range(4))
-        self.query, self.key, self.value = (np.empty(shape, np.float32) for shape in (queries, keys, keys))
-        self.attended = np.zeros(queries, np.float32)  # rows that are no segment's stay so
-        self.gate, self.up = (np.empty(between, np.float32) for _ in range(2))
+        self.x, self.result, self.states, self.middle = (empty(states) for _ in range(4))
+        self.query, self.key, self.value = (empty(shape) for shape in (queries, keys, keys))
+        self.attended = empty(queries)
+        self.attended.fill(0)  # rows that are no segment's stay so
+        self.gate, self.up = (empty(between) for _ in range(2))
         self.scales = np.empty(tokens, np.float32)
         widest = max(states[1], queries[1], between[1])
         in_pairs = attention.q_proj.weight.dtype == torch.bfloat16
@@ -143,7 +144,7 @@ def _weights(modules: Sequence[nn.Module], names: Sequence[str]) -> list[Any]:
     for name in names:
         products: list[Any] = [getattr(module, name) for module in modules]
         parts += [
-            np.stack([array(panels_of(product.weight)) for product in products]),
+            array(torch.stack([panels_of(product.weight) for product in products])),
             np.stack([bias_of(product.bias) for product in products]),
         ]
     return parts

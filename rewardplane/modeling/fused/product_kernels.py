@@ -73,11 +73,17 @@ def _multiply_panel(x: Any, panels: Any, panel: int, result: Any, top: int, bott
 def _multiply_few(x: Any, panels: Any, result: Any, top: int, bottom: int) -> None:
     """As `_multiply_panel`, where a panel has more columns than the result."""
     inputs, apart = panels.shape[1], x.shape[1]
-    left, right, into = x.reshape(-1), panels.reshape(-1), np.empty(COLUMNS, np.float32)
-    for row in range(top, bottom):
-        row_product(into, 0, COLUMNS, left, row * apart, apart, 1, right, 0, COLUMNS, inputs)
-        for j in range(result.shape[1]):
-            result[row, j] = into[j]
+    left, right, into = x.reshape(-1), panels.reshape(-1), np.empty(TALL * COLUMNS, np.float32)
+    for row in range(top, bottom, TALL):
+        rows = min(TALL, bottom - row)
+        if rows == TALL:
+            tall_product(into, 0, COLUMNS, left, row * apart, apart, 1, right, 0, COLUMNS, inputs)
+        else:
+            for i in range(rows):
+                row_product(into, i * COLUMNS, COLUMNS, left, (row + i) * apart, apart, 1, right, 0, COLUMNS, inputs)
+        for i in range(rows):
+            for j in range(result.shape[1]):
+                result[row + i, j] = into[i * COLUMNS + j]
 
 
 @_kernel

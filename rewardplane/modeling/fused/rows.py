@@ -55,6 +55,11 @@ def array(x: Tensor) -> Any:
     return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
 
 
+def empty(shape: tuple[int, ...]) -> Any:
+    """float32, in torch's memory: numpy's begins amid a cache line, and registers of 16 numbers are read from two."""
+    return torch.empty(shape, dtype=torch.float32).numpy()
+
+
 def copied(weight: Tensor) -> Any:
     """As kernels see it. What numpy has seen of a weight itself may not be freed again, as sharded training does."""
     return array(weight.detach().clone(memory_format=torch.contiguous_format))
