@@ -131,7 +131,8 @@ def attend_arrays(
     sizes = query.shape[1] // width, key.shape[1] // width, width, np.float32(scale)
     places = runs.starts, runs.firsts, runs.runs
     arrays = (x.reshape(-1) for x in (query, key, value))
-    _shared_out(kernel, len(runs.starts), query.size, *arrays, *sizes, *places, result.reshape(-1), log_z)
+    count = len(runs.starts) * sizes[1]
+    _shared_out(kernel, count, query.size, *arrays, *sizes, *places, result.reshape(-1), log_z)
 
 
 def _flat(x: Tensor) -> Any:
@@ -139,7 +140,7 @@ def _flat(x: Tensor) -> Any:
 
 
 def _shared_out(kernel: Callable[..., None], count: int, numbers: int, *arguments: Any) -> None:
-    """`count` segments or groups of heads, of which none needs another's result, over threads."""
+    """`count` groups of heads, of which none needs another's result, over threads."""
     parts = max(1, min(threads(), count, numbers // SHARE))
     in_parts(kernel, *arguments, bounds=[count * part // parts for part in range(parts + 1)])
 

@@ -98,7 +98,7 @@ def attend(
     query: Any, key: Any, value: Any, heads: int, groups: int, width: int, scale: Any,
     starts: Any, firsts: Any, runs: Any, result: Any, log_z: Any, first: int, end: int,
 ) -> None:  # fmt: skip
-    """result = softmax(scale * q k^T) v, log_z = ln of what the softmax divides by; segments `first` to `end`.
+    """result = softmax(scale * q k^T) v, log_z = ln of what that divides by; groups of segments, `first` to `end`.
 
     query, result: [T, heads, width]; key, value: [T, groups, width], where heads / groups heads share one; log_z:
     [T, heads]; all flat. Segment s begins at row starts[s]; its keys are runs[firsts[s]:firsts[s + 1]], each a first
@@ -113,28 +113,28 @@ def attend(
         np.zeros(wide * most, np.float32),
     )
     s, shares = np.zeros(BLOCK * most, np.float32), np.zeros(BLOCK, np.float32)
-    for segment in range(first, end):
+    for item in range(first, end):
+        segment, group = item // groups, item % groups
         from_run, to_run = firsts[segment], firsts[segment + 1]
         length = runs[to_run - 1, 1]
-        for group in range(groups):
-            keys = _load_keys(key, apart, group * width, runs, from_run, to_run, width, k, wide)
-            _turn(k, wide, _filled(keys), width, k_across, most)
-            _load_keys(value, apart, group * width, runs, from_run, to_run, width, v, wide)
-            for head in range(group * sharing, (group + 1) * sharing):
-                for block in range(0, length, BLOCK):
-                    count, row = min(BLOCK, length - block), starts[segment] + block
-                    seen = keys - length + block + 1  # by the block's first query
-                    columns = _filled(seen + count - 1)
-                    _load_queries(query, row * across + head * width, across, count, width, scale, q, wide)
-                    _multiply(s, most, columns, q, wide, k_across, most, width)
-                    for i in range(count):
-                        top = largest(s, i * most, seen + i)
-                        total = exponentials(s, i * most, seen + i, columns, top)
-                        shares[i] = ONE / total
-                        log_z[(row + i) * heads + head] = top + np.log(total)
-                    _multiply(y, wide, wide, s, most, v, wide, columns)
-                    for i in range(count):
-                        copy_scaled(result, (row + i) * across + head * width, y, i * wide, width, shares[i])
+        keys = _load_keys(key, apart, group * width, runs, from_run, to_run, width, k, wide)
+        _turn(k, wide, _filled(keys), width, k_across, most)
+        _load_keys(value, apart, group * width, runs, from_run, to_run, width, v, wide)
+        for head in range(group * sharing, (group + 1) * sharing):
+            for block in range(0, length, BLOCK):
+                count, row = min(BLOCK, length - block), starts[segment] + block
+                seen = keys - length + block + 1  # by the block's first query
+                columns = _filled(seen + count - 1)
+                _load_queries(query, row * across + head * width, across, count, width, scale, q, wide)
+                _multiply(s, most, columns, q, wide, k_across, most, width)
+                for i in range(count):
+                    top = largest(s, i * most, seen + i)
+                    total = exponentials(s, i * most, seen + i, columns, top)
+                    shares[i] = ONE / total
+                    log_z[(row + i) * heads + head] = top + np.log(total)
+                _multiply(y, wide, wide, s, most, v, wide, columns)
+                for i in range(count):
+                    copy_scaled(result, (row + i) * across + head * width, y, i * wide, width, shares[i])
 
 
 @_kernel

@@ -11,6 +11,7 @@ from typing import Any
 from .attention_kernels import attend
 from .exact_kernels import rms_norm, rotate_in_place, swiglu
 from .kernels import _kernel
+from .meeting import meet
 from .product_kernels import BLOCK, multiply
 from .rounding import as_factors
 
@@ -67,29 +68,39 @@ def run_layers(
     result: Any, middle: Any, states: Any, gate: Any, up: Any, rounded: Any, scales: Any, log_z: Any,
     q_weight: Any, q_bias: Any, k_weight: Any, k_bias: Any, v_weight: Any, v_bias: Any, o_weight: Any, o_bias: Any,
     gate_weight: Any, gate_bias: Any, up_weight: Any, up_bias: Any, down_weight: Any, down_bias: Any,
-    heads: int, groups: int, width: int, scale: Any, starts: Any, firsts: Any, runs: Any, layers: int,
+    heads: int, groups: int, width: int, scale: Any, starts: Any, firsts: Any, runs: Any, layers: int, nothing: Any,
+    bounds: Any, meeting: Any, part: int, parts: int,
 ) -> None:  # fmt: skip
-    """The first `layers` layers, on one thread, from x [T, d].
+    """The first `layers` layers from x [T, d], and the keys and values of the next, if there is one.
 
     Weights, biases and norms, [L, 2, d], are those of all layers, one after the other. An even number of layers leaves
-    what it gives in `x`, an odd one in `result`.
+    what it gives in `x`, an odd one in `result`. `nothing` is [T, 0]. Each of `parts` threads has the rows between two
+    of `bounds`, and some of the heads.
     """
-    rows = len(x)
+    first, end, items = bounds[part], bounds[part + 1], len(starts) * groups
     for n in range(layers):
         queries_keys_values(
             x, norms[n, 0], eps, cos, sin, q_weight[n], q_bias[n], k_weight[n], k_bias[n], v_weight[n], v_bias[n],
-            states, rounded, scales, query, key, value, 0, rows,
+            states, rounded, scales, query, key, value, first, end,
         )  # fmt: skip
+        meet(meeting, parts)
         attend(
             query.reshape(-1), key.reshape(-1), value.reshape(-1), heads, groups, width, scale, starts, firsts, runs,
-            attended.reshape(-1), log_z, 0, len(starts),
+            attended.reshape(-1), log_z, items * part // parts, items * (part + 1) // parts,
         )  # fmt: skip
+        meet(meeting, parts)
         feed_forward(
             attended, x, norms[n, 1], eps, o_weight[n], o_bias[n], gate_weight[n], gate_bias[n],
             up_weight[n], up_bias[n], down_weight[n], down_bias[n],
-            result, middle, states, gate, up, gate, rounded, scales, 0, rows,
+            result, middle, states, gate, up, gate, rounded, scales, first, end,
         )  # fmt: skip
         x, result = result, x
+    if layers < len(norms):
+        queries_keys_values(
+            x, norms[layers, 0], eps, cos, sin, q_weight[layers][:0], q_bias[layers][:0],
+            k_weight[layers], k_bias[layers], v_weight[layers], v_bias[layers],
+            states, rounded, scales, nothing, key, value, first, end,
+        )  # fmt: skip
 
 
 @_kernel

@@ -42,7 +42,8 @@ def multiply(x: Any, panels: Any, bias: Any, result: Any, first: int, end: int) 
     for top in range(first, end, BLOCK):
         bottom = min(top + BLOCK, end)
         if result.shape[1] < COLUMNS:
-            _multiply_few(x, panels, result, top, bottom)
+            if result.shape[1]:
+                _multiply_few(x, panels, result, top, bottom)
         else:
             for panel in range(len(panels)):
                 _multiply_panel(x, panels, panel, result, top, bottom)

@@ -27,7 +27,7 @@ elif BFLOAT16:
     PANEL = Panel(12, 32, 16)
 else:
     PANEL = Panel(6, 64, 16)
-"""Of linear layers: 24 of 32 registers add up, or 12 of 16. On Intel's Ice Lake loads are scarce, and six rows need fewer:
-products are a tenth quicker. The other way around was measured on AMD's Zen 4, which has instructions for bfloat16."""
+"""Of linear layers: 24 of 32 registers add up, or 12 of 16. On Intel's Ice Lake loads are scarce, and six rows need
+fewer: products are a tenth quicker. Zen 4, where the other was measured, is told by its instructions for bfloat16."""
 SMALL_PANEL = Panel(6, 16, 8)
 """Of attention, whose segments are short. Measured with AVX-512: larger ones are no quicker."""

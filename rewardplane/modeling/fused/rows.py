@@ -115,9 +115,29 @@ def over_rows(
     if most == 1 or numbers < 2 * SHARE:
         kernel(rows, *arguments, 0, len(rows))
         return
-    count = blocks(len(rows), block)
-    parts = min(most, numbers // SHARE, count)
-    in_parts(kernel, rows, *arguments, bounds=[min(count * n // parts * block, len(rows)) for n in range(parts + 1)])
+    in_parts(kernel, rows, *arguments, bounds=even_bounds(len(rows), min(most, numbers // SHARE), block))
+
+
+def even_bounds(rows: int, parts: int, block: int) -> list[int]:
+    """Of so many parts of `rows`, no more than there are blocks, each of whole blocks."""
+    count = blocks(rows, block)
+    parts = max(1, min(parts, count))
+    return [min(count * part // parts * block, rows) for part in range(parts + 1)]
+
+
+_starting = threading.Lock()
+
+
+def together(kernel: Callable[..., None], *arguments: Any, parts: int) -> None:
+    """`kernel(*arguments, part, parts)` on `parts` threads, no more than there are cores, that may wait for each other.
+
+    They all begin before those of another call do: else two calls could have a half of the threads each.
+    """
+    with _starting:
+        others = [_pool().submit(kernel, *arguments, part, parts) for part in range(1, parts)]
+    kernel(*arguments, 0, parts)
+    for other in others:
+        other.result()
 
 
 def in_parts(kernel: Callable[..., None], *arguments: Any, bounds: Sequence[int]) -> None:
