@@ -70,7 +70,8 @@ class Batcher:
         self._threads = threads
         self._parallel = parallel
         self._loop = asyncio.get_running_loop()
-        self._changed = threading.Condition()  # guards the five below
+        self._lock = threading.Lock()  # guards the six below
+        self._idle: list[threading.Condition] = []
         self._pairs = PairQueue(share)
         self._jobs: FairQueue[Job[Any]] = FairQueue()
         self._computing = 0
@@ -102,7 +103,7 @@ class Batcher:
             now_s=time.monotonic(),
             done=self._loop.create_future(),
         )
-        with self._changed:
+        with self._lock:
             if not admitted:
                 self._admit(call.tokens)
             for entry in call.entries:
@@ -119,7 +120,7 @@ class Batcher:
     ) -> T:
         """Runs something on a compute thread, between two batches. Raises what it and `submit` raise."""
         job: Job[T] = Job(run, self._loop.create_future(), tokens, expires_at_s)
-        with self._changed:
+        with self._lock:
             if tokens and not admitted:
                 self._admit(tokens)
             self._jobs.add(job)
@@ -131,15 +132,16 @@ class Batcher:
 
     def require_room(self, tokens: int) -> None:
         """Raises what a request of at least so many tokens would be turned away with."""
-        with self._changed:
+        with self._lock:
             self._require_room(tokens)
         self._require_quota(0)
 
     def stop(self) -> None:
         """Ends the compute threads after the batches that they are at; what waits is not answered. Blocks."""
-        with self._changed:
+        with self._lock:
             self._stopping = True
-            self._changed.notify_all()
+            while self._idle:
+                self._wake_one()
         end_s = time.monotonic() + STOP_S
         for worker in self._workers:
             worker.join(max(0.0, end_s - time.monotonic()))
@@ -171,14 +173,14 @@ class Batcher:
 
     def _forget_call(self, call: Call) -> None:
         """Takes the pairs of a call that is over out of the queue: its caller has gone, or one failed."""
-        with self._changed:
+        with self._lock:
             dropped = sum(self._pairs.remove(entry) for entry in call.entries)
             self._queue_changed()
         if dropped:
             self._metrics.count_dropped(dropped, call)
 
     def _forget_job(self, job: Job[Any]) -> None:
-        with self._changed:
+        with self._lock:
             if not self._jobs.remove(job):
                 return
             self._queue_changed()
@@ -187,7 +189,12 @@ class Batcher:
     def _queue_changed(self) -> None:
         self._metrics.queue_tokens.set(self.queued_tokens)
         self._metrics.queue_pairs.set(len(self._pairs))
-        self._changed.notify()
+        if self._idle and (self._pairs or self._jobs):
+            self._wake_one()
+
+    def _wake_one(self) -> None:
+        """The one that was at work last: what it computed with is still in the caches."""
+        self._idle.pop().notify()
 
     # Below: on the compute threads.
 
@@ -206,9 +213,11 @@ class Batcher:
 
     def _next(self, after_job: bool) -> Job[Any] | list[Entry] | None:
         """The next job or batch; None when the thread is to end."""
-        with self._changed:
+        with self._lock:
             while not (self._jobs or self._pairs or self._stopping):
-                self._changed.wait()
+                woken = threading.Condition(self._lock)
+                self._idle.append(woken)
+                woken.wait()
             if self._stopping:
                 return None
             self._computing += 1
@@ -257,12 +266,12 @@ class Batcher:
 
     def _computed(self) -> None:
         """Before anybody hears of it: who comes back at once is alone again."""
-        with self._changed:
+        with self._lock:
             self._computing -= 1
 
     def _parts(self) -> int:
         """Into how many the threads are divided: a batch that is alone has all of them."""
-        with self._changed:
+        with self._lock:
             return 1 if self._computing == 1 and not self._pairs and not self._jobs else self._parallel
 
     def _deliver(self, entries: Sequence[Entry], results: Sequence[Any]) -> None:
