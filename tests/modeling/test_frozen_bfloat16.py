@@ -9,6 +9,7 @@ from one_by_one import build, logprobs_alone, mixed_pairs, score_alone
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from rewardplane.modeling import frozen_layers
 from rewardplane.modeling.cpu_linear import linear_rounded, takes_rounded
 from rewardplane.modeling.frozen import freeze
 from rewardplane.modeling.frozen_decoder import FrozenDecoder
@@ -56,7 +57,10 @@ def test_numbers_are_nearer_to_float64_than_those_of_the_modules(family: str, ca
 
 @pytest.mark.parametrize("causal", [False, True], ids=["scores", "logprobs"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_alone_and_in_a_batch_the_bits_are_the_same(threads: int, causal: bool) -> None:
+def test_alone_and_in_a_batch_the_bits_are_the_same(
+    threads: int, causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen_layers, "WORTH_A_THREAD", 1)
     model, pairs = served_model("llama", causal=causal), mixed_pairs()
     expected = outcomes(model, pairs, causal=causal)
     before = torch.get_num_threads()

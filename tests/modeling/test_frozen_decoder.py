@@ -10,6 +10,7 @@ import torch
 from one_by_one import build, mixed_pairs
 from torch import Tensor
 
+from rewardplane.modeling import frozen_layers
 from rewardplane.modeling.forward import packed_hidden
 from rewardplane.modeling.frozen import freeze
 from rewardplane.modeling.frozen_decoder import FrozenDecoder
@@ -45,7 +46,10 @@ def frozen_model(family: str, **overrides: Any) -> Any:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("rows", ["all", "scores", "predictions"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bits_are_those_of_the_modules(family: str, rows: str, threads: int, entered: list[int]) -> None:
+def test_bits_are_those_of_the_modules(
+    family: str, rows: str, threads: int, entered: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen_layers, "WORTH_A_THREAD", 1)
     model, packed = frozen_model(family), pack(mixed_pairs())
     only = {"all": None, "scores": packed.score_rows, "predictions": packed.predict_rows}[rows]
     read = torch.arange(packed.num_tokens - packed.num_filler_tokens) if only is None else only

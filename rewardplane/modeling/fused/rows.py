@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 SHARE = 1 << 17
@@ -23,6 +24,7 @@ BLOCK = 256
 """Threads get whole blocks of rows, so that sums over rows, taken block by block, do not depend on their number."""
 
 
+CORES = os.cpu_count() or 1
 VECTOR = 8
 """Numbers of a register that kernels are written for."""
 HAVE_NUMBA = importlib.util.find_spec("numba") is not None
@@ -55,9 +57,10 @@ def array(x: Tensor) -> Any:
     return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
 
 
-def empty(shape: tuple[int, ...]) -> Any:
-    """float32, in torch's memory: numpy's begins amid a cache line, and registers of 16 numbers are read from two."""
-    return torch.empty(shape, dtype=torch.float32).numpy()
+def empty(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """In torch's memory: numpy's begins amid a cache line, and registers of 16 numbers are read from two."""
+    numbers: NDArray[np.float32] = torch.empty(shape, dtype=torch.float32).numpy()
+    return numbers
 
 
 def copied(weight: Tensor) -> Any:
@@ -86,7 +89,7 @@ _here = _Here()
 
 def threads() -> int:
     """How many may run a kernel of the calling thread: as many as torch would use, or what `on_threads` says."""
-    return _here.threads or torch.get_num_threads()
+    return min(_here.threads or torch.get_num_threads(), CORES)
 
 
 @contextmanager
@@ -129,7 +132,7 @@ _starting = threading.Lock()
 
 
 def together(kernel: Callable[..., None], *arguments: Any, parts: int) -> None:
-    """`kernel(*arguments, part, parts)` on `parts` threads, no more than there are cores, that may wait for each other.
+    """`kernel(*arguments, part, parts)` on `parts` threads, at most `threads()`, that may wait for each other.
 
     They all begin before those of another call do: else two calls could have a half of the threads each.
     """
@@ -150,4 +153,4 @@ def in_parts(kernel: Callable[..., None], *arguments: Any, bounds: Sequence[int]
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="rows")
+    return ThreadPoolExecutor(CORES, thread_name_prefix="rows")
