@@ -74,8 +74,11 @@ def main() -> None:
 
 
 def page() -> str:
-    """Where results go: what multiplies best is another question on CPUs without AVX-512."""
-    return "serving" if "avx512f" in Path("/proc/cpuinfo").read_text() else "serving_avx2"
+    """Where results go: what multiplies best is another question on each of these kinds of CPU."""
+    flags = Path("/proc/cpuinfo").read_text()
+    if "avx512f" not in flags:
+        return "serving_avx2"
+    return "serving" if "avx512_bf16" in flags or "amx_bf16" in flags else "serving_avx512"
 
 
 async def measure(plan: Plan, parts: Sequence[str], findings: Findings) -> None:

@@ -88,44 +88,26 @@ class FrozenLayers:
 
     def at_rows(self, rows: NDArray[np.int64], room: Room, cos: Floats, sin: Floats, runs: Runs) -> Floats:  # [R, d]
         """What the last layer gives at some rows."""
+        from .fused.layer_kernels import feed_forward, queries_keys_values
+
         last = self._count - 1
         self(room, cos, sin, runs, last)
-        query, no_weight = self._of(last, self._attention[:2]), [part[last][:0] for part in self._attention[:2]]
+        weights, (first, second) = [part[last] for part in self._attention + self._feed], self._norms[last]
         x, cos, sin, queries = room.x[rows], cos[rows], sin[rows], empty((len(rows), room.query.shape[1]))
-        nothing = empty((len(rows), 0))
-        self._project(last, x, cos, sin, room, query + 2 * no_weight, (queries, nothing, nothing))
+        nothing, no_weight = empty((len(rows), 0)), [weights[0][:0], weights[1][:0]]
+        over_products(
+            queries_keys_values, x, first, self._eps, cos, sin, *weights[:2], *no_weight, *no_weight,
+            room.states, room.rounded, room.scales, queries, nothing, nothing, weights=weights[:1],
+        )  # fmt: skip
         room.query[rows] = queries
-        self._attend(room, runs.at_rows(rows))
-        self._feed_forward(last, x, room.attended[rows], room)
-        return room.result[: len(rows)]
-
-    def _project(
-        self, number: int, x: Floats, cos: Floats, sin: Floats, room: Room, weights: Sequence[Any], results: Any
-    ) -> None:
-        from .fused.layer_kernels import queries_keys_values
-
-        over_products(
-            queries_keys_values, x, self._norms[number, 0], self._eps, cos, sin, *weights,
-            room.states, room.rounded, room.scales, *results, weights=weights[::2],
-        )  # fmt: skip
-
-    def _attend(self, room: Room, runs: Runs) -> None:
         arrays = room.query, room.key, room.value, room.attended, room.log_z
-        attend_arrays(*arrays, runs, self._width, float(self._scaling))
-
-    def _feed_forward(self, number: int, x: Floats, attended: Floats, room: Room) -> None:
-        from .fused.layer_kernels import feed_forward
-
-        weights = self._of(number, [*self._attention[6:], *self._feed])
+        attend_arrays(*arrays, runs.at_rows(rows), self._width, float(self._scaling))
         over_products(
-            feed_forward, attended, x, self._norms[number, 1], self._eps, *weights,
+            feed_forward, room.attended[rows], x, second, self._eps, *weights[6:],
             room.result, room.middle, room.states, room.gate, room.up, room.gate, room.rounded, room.scales,
-            weights=weights[::2],
+            weights=weights[6::2],
         )  # fmt: skip
-
-    @staticmethod
-    def _of(number: int, parts: Sequence[Any]) -> list[Any]:
-        return [part[number] for part in parts]
+        return room.result[: len(rows)]
 
 
 def _weights(modules: Sequence[nn.Module], names: Sequence[str]) -> list[Any]:

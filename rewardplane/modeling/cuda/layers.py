@@ -95,6 +95,6 @@ class CudaLayer:
         return self.down.add_to(states, between, PARTS)
 
     def _gated(self, x: Tensor) -> Tensor:  # [T, d] -> [T, D]
-        if len(x) >= MANY_ROWS and self.gate_up.bias is None and can_gate(x):
+        if len(x) >= MANY_ROWS and self.gate_up.bias is None and can_gate(x, self.gate_up.weight):
             return gated_product(x, self.gate_up.weight)
         return swiglu(self.gate_up(x))

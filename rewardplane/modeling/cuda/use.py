@@ -14,6 +14,8 @@ from ..tf32 import is_rounded
 HAVE_TRITON = importlib.util.find_spec("triton") is not None
 HOPPER = (9, 0)
 HOPPER_MEMORY = 200 << 10
+EIGHT = 8
+"""Numbers of two bytes, of which rows are multiples where tiles are copied."""
 
 
 def has_kernels(x: Tensor) -> bool:
@@ -34,9 +36,10 @@ def can_sum_products(hidden: Tensor) -> bool:  # [N, d]
     )
 
 
-def can_gate(x: Tensor) -> bool:  # [T, K]
-    """Whether `gated_product` is quicker than cuBLAS and a kernel after it."""
-    return x.element_size() == 2 and shared_memory(x.device) >= HOPPER_MEMORY
+def can_gate(x: Tensor, weight: Tensor) -> bool:  # [T, K], [2 * D, K]
+    """Whether `gated_product` takes them, and is quicker than cuBLAS and a kernel after it."""
+    whole = x.shape[1] % EIGHT == len(weight) % (2 * EIGHT) == 0
+    return whole and x.element_size() == 2 and shared_memory(x.device) >= HOPPER_MEMORY
 
 
 @cache
