@@ -51,11 +51,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
     def _count(self, path: str, handler: Any) -> Any:
         _, service, method = path.split("/")
-        return wrapped(handler, partial(self._call, service, method))
+        started, handling = self._started.labels(service, method), self._handling.labels(service, method)
+        return wrapped(handler, partial(self._call, service, method, started, handling))
 
     @asynccontextmanager
-    async def _call(self, service: str, method: str, context: Any) -> AsyncIterator[None]:
-        self._started.labels(service, method).inc()
+    async def _call(
+        self, service: str, method: str, started: Counter, handling: Histogram, context: Any
+    ) -> AsyncIterator[None]:
+        started.inc()
         started_s = time.monotonic()
         code = grpc.StatusCode.OK
         try:
@@ -77,7 +80,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             await _abort(context, faults.unexpected())
         finally:
             self._handled.labels(service, method, code.name).inc()
-            self._handling.labels(service, method).observe(time.monotonic() - started_s)
+            handling.observe(time.monotonic() - started_s)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(otel, "get_tracer", provider.get_tracer)
+    monkeypatch.setattr(otel, "get_tracer_provider", lambda: provider)
     return exporter
 
 
