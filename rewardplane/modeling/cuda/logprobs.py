@@ -14,7 +14,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from .block_sums import LOG2_E
 from .tiles import TALL, deep, place_of, programs
-from .use import shared_memory
+from .use import HOPPER_MEMORY, shared_memory
 
 ROWS = 32768
 """Of states at once: 131 MB of sums at a vocabulary of 128256."""
@@ -45,7 +45,7 @@ def _log_z(
     states: Tensor, weights: Tensor, temperature: float, bias: Tensor | None, softcap: float | None
 ) -> Tensor:  # float32[N]
     rows, vocabulary = len(states), len(weights)
-    wide, stages = (256, 3) if shared_memory(states.device) >= 160 << 10 else (128, 2)
+    wide, stages = (256, 3) if shared_memory(states.device) >= HOPPER_MEMORY else (128, 2)
     across, at_once = triton.cdiv(vocabulary, wide), deep(states)
     count = programs(states, across)
     largest, total = torch.empty(2, across, rows, dtype=torch.float32, device=states.device)
