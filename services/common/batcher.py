@@ -96,24 +96,19 @@ class Batcher:
         """
         if not pairs:
             return []
-        call = Call(
-            pairs,
-            temperature,
-            expires_at_s=expires_at_s,
-            now_s=time.monotonic(),
-            done=self._loop.create_future(),
-        )
+        call = Call(len(pairs), expires_at_s=expires_at_s, done=self._loop.create_future())
+        entries = call.entries(pairs, temperature, time.monotonic())
         with self._lock:
             if not admitted:
-                self._admit(call.tokens)
-            for entry in call.entries:
+                self._admit(sum(entry.tokens for entry in entries))
+            for entry in entries:
                 self._pairs.add(entry)
             self._queue_changed()
         try:
             return await call.done
         finally:
-            report_wait(call.entries)
-            self._forget_call(call)
+            report_wait(entries)
+            self._forget_call(call, entries)
 
     async def run_alone(
         self, run: Callable[[], T], *, tokens: int = 0, expires_at_s: float = NEVER, admitted: bool = False
@@ -171,10 +166,10 @@ class Batcher:
         if quota and (wait_s := quota.wait_s(tokens)):
             raise faults.quota_exceeded(quota.rate, wait_s)
 
-    def _forget_call(self, call: Call) -> None:
+    def _forget_call(self, call: Call, entries: Sequence[Entry]) -> None:
         """Takes the pairs of a call that is over out of the queue: its caller has gone, or one failed."""
         with self._lock:
-            dropped = sum(self._pairs.remove(entry) for entry in call.entries)
+            dropped = sum(self._pairs.remove(entry) for entry in entries)
             self._queue_changed()
         if dropped:
             self._metrics.count_dropped(dropped, call)

@@ -17,29 +17,23 @@ T = TypeVar("T")
 
 
 class Call:
-    """The pairs of one request: all are answered, or the first fault of any is. Lives on the event loop."""
+    """One request: all of its pairs are answered, or the first fault of any is. Lives on the event loop.
 
-    def __init__(
-        self,
-        pairs: Sequence[TokenPair],
-        temperature: float,
-        *,
-        expires_at_s: float,
-        now_s: float,
-        done: asyncio.Future[list[Any]],
-    ) -> None:
+    Its entries know it, and it does not know them: what knows each other stays in memory until a full collection.
+    """
+
+    def __init__(self, pairs: int, *, expires_at_s: float, done: asyncio.Future[list[Any]]) -> None:
         self.done = done
         self.expires_at_s = expires_at_s
-        caller = current_caller()
-        self.entries = [
-            Entry(pair, temperature, expires_at_s, now_s, i, self.settle, caller) for i, pair in enumerate(pairs)
-        ]
-        self._results: list[Any] = [None] * len(pairs)
-        self._waiting = len(pairs)
+        self._results: list[Any] = [None] * pairs
+        self._waiting = pairs
 
-    @property
-    def tokens(self) -> int:
-        return sum(entry.tokens for entry in self.entries)
+    def entries(self, pairs: Sequence[TokenPair], temperature: float, now_s: float) -> list[Entry]:
+        """What waits for it in the queue, for whoever calls now."""
+        caller = current_caller()
+        return [
+            Entry(pair, temperature, self.expires_at_s, now_s, i, self.settle, caller) for i, pair in enumerate(pairs)
+        ]
 
     def settle(self, index: int, result: Any) -> None:
         """Takes the result, or the fault, of one pair."""

@@ -7,7 +7,6 @@ computed by one set of weights from end to end, also while others are swapped in
 from __future__ import annotations
 
 import asyncio
-import gc
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -204,7 +203,6 @@ class Engine:
         await self._gate.idle()
         self._last_version = self.last_version
         self._compute.model = None
-        gc.collect()  # models are full of cycles
 
     def expect(self) -> None:
         """Refuses calls with LOADING and no longer with UNLOADED: `load` comes next."""

@@ -100,5 +100,13 @@ def _logged(service: str, method: str) -> Iterator[None]:
 
 
 async def _abort(context: Any, fault: faults.Fault) -> None:
+    """Ends the call, and returns: once the handler has ended, too, grpc.aio raises what it keeps on the call.
+
+    Raised through the handler, that would hold all frames on the way, which hold the call: memory that only a full
+    garbage collection frees, and much of it under a flood of calls that are refused.
+    """
     status = rpc_status.to_status(faults.to_status(fault))
-    await context.abort(status.code, status.details, status.trailing_metadata)
+    try:
+        await context.abort(status.code, status.details, status.trailing_metadata)
+    except grpc.aio.AbortError as kept:
+        kept.__traceback__ = kept.__context__ = fault.__traceback__ = None
