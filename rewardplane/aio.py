@@ -109,6 +109,8 @@ class AsyncClient(Session):
     async def _carry(self, sends: Sequence[Send], deadline: Deadline) -> list[Reply]:
         """Brings all replies, or raises the first failure and calls back the rest."""
         gate = asyncio.Semaphore(self._max_requests_in_flight)
+        if len(sends) == 1:
+            return [await self._carry_one(sends[0], deadline, gate)]
         tasks = [asyncio.create_task(self._carry_one(send, deadline, gate)) for send in sends]
         try:
             return await asyncio.gather(*tasks)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -29,6 +30,9 @@ OFFLINE = "offline"
 CALLERS = 64
 TOLERANCES = {"float32": 1e-5, "bfloat16": 3e-2}
 LOGPROB_TOLERANCE = 1e-4
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,27 @@ async def measure_scores(plan: Plan, worker: Worker, findings: Findings) -> None
             running.asked = {"pairs": BLOCK, "groups": GROUP_BLOCK}
         for number in range(plan.rounds):
             turn = servers[number % len(servers) :] + servers[: number % len(servers)]
+            some = pairs[-(number + 4) * BLOCK :][: 4 * BLOCK]
             for running, asks in turn:
-                await _window(MANY, running, asks.scores, pairs, "pairs", CALLERS, plan, findings)
-            some = pairs[-(number + 3) * BLOCK :][: 3 * BLOCK]
-            _packed(worker, some, plan.threads, findings)
+                window = _window(MANY, running, asks.scores, pairs, "pairs", CALLERS, plan, findings)
+                if running.name == OURS:
+                    parts = await _around(window, lambda part: worker.ask("packed", part, threads=plan.threads), some)
+                    figures = {name: parts[0][name] + parts[1][name] for name in parts[0]}
+                    costs = _costs(figures, len(some), sum(request.tokens[0] for request in some))
+                    findings.add(MANY, OFFLINE, costs)
+                else:
+                    await window
             for running, asks in turn:
-                await _window(ONE, running, asks.scores, pairs, "pairs", 1, plan, findings, share=0.4)
-            seconds = worker.ask("alone", some[:BLOCK], threads=plan.threads)
-            for name, values in seconds.items():
-                findings.add(ONE, f"{OFFLINE}, {name}", {"p50 ms": 1e3 * float(np.median(values))})
+                window = _window(ONE, running, asks.scores, pairs, "pairs", 1, plan, findings, share=0.4)
+                if running.name == OURS:
+                    parts = await _around(
+                        window, lambda part: worker.ask("alone", part, threads=plan.threads), some[: 2 * BLOCK]
+                    )
+                    for name in parts[0]:
+                        p50_s = float(np.median(parts[0][name] + parts[1][name]))
+                        findings.add(ONE, f"{OFFLINE}, {name}", {"p50 ms": 1e3 * p50_s})
+                else:
+                    await window
             for running, asks in turn:
                 await _window(GROUPED, running, asks.scores, groups, "groups", 4, plan, findings)
         for running, _ in servers:
@@ -208,9 +224,14 @@ async def _window(
     )
 
 
-def _packed(worker: Worker, requests: Sequence[Request], threads: int, findings: Findings) -> None:
-    figures = worker.ask("packed", requests, threads=threads)
-    findings.add(MANY, OFFLINE, _costs(figures, len(requests), sum(request.tokens[0] for request in requests)))
+async def _around(
+    window: Awaitable[None], measure: Callable[[Sequence[Request]], T], requests: Sequence[Request]
+) -> tuple[T, T]:
+    """What is measured right before a window and right after it: a machine's speed changes by the minute."""
+    half = len(requests) // 2
+    before = measure(requests[:half])
+    await window
+    return before, measure(requests[half:])
 
 
 def _costs(figures: dict[str, float], pairs: int, tokens: int) -> dict[str, float]:

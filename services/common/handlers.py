@@ -75,18 +75,23 @@ def _tolerant(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], A
     return read
 
 
-def _readable(request: Any, before_each: Callable[[], None] | None = None) -> Any:
-    """A request, or the iterator of several. Raises InvalidRequest (MALFORMED_REQUEST)."""
+def readable(request: Any) -> Any:
+    """The request. Raises InvalidRequest (MALFORMED_REQUEST) where it is none."""
     if isinstance(request, _Unreadable):
         raise faults.malformed_request()
-    return _each_readable(request, before_each) if isinstance(request, AsyncIterator) else request
+    return request
+
+
+def _all_readable(request: Any, before_each: Callable[[], None] | None = None) -> Any:
+    """A request, or the iterator of several. Raises InvalidRequest (MALFORMED_REQUEST)."""
+    return _each_readable(request, before_each) if isinstance(request, AsyncIterator) else readable(request)
 
 
 async def _each_readable(requests: AsyncIterator[Any], before_each: Callable[[], None] | None) -> AsyncIterator[Any]:
     async for request in requests:
         if before_each is not None:
             before_each()
-        yield _readable(request)
+        yield readable(request)
 
 
 def _inside(behavior: Callable[..., Any], around: Around, before_each: Before | None) -> Callable[..., Any]:
@@ -95,7 +100,7 @@ def _inside(behavior: Callable[..., Any], around: Around, before_each: Before | 
         async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
             async with around(context):
                 async for response in behavior(
-                    _readable(request, before_each and partial(before_each, context)), context
+                    _all_readable(request, before_each and partial(before_each, context)), context
                 ):
                     yield response
 
@@ -103,7 +108,7 @@ def _inside(behavior: Callable[..., Any], around: Around, before_each: Before | 
 
     async def call(request: Any, context: Any) -> Any:
         async with around(context):
-            return await behavior(_readable(request, before_each and partial(before_each, context)), context)
+            return await behavior(_all_readable(request, before_each and partial(before_each, context)), context)
 
     return call
 

@@ -14,7 +14,7 @@ from .fair_queue import FairQueue
 from .row_count import count_row
 
 LOOK_AHEAD = 32
-"""How many pairs that do not fit are passed over, in search of one that does, before a batch is closed."""
+"""How many pairs of other temperatures are passed over, in search of one of the batch's, before it is closed."""
 
 
 @dataclass(eq=False)
@@ -72,7 +72,8 @@ class PairQueue(FairQueue[Entry]):
     def take(self, max_tokens: int, now_s: float) -> tuple[list[Entry], list[Entry]]:
         """Takes the next batch out of the queue, and what is past its deadline: (batch, expired).
 
-        The batch is of one temperature, and has at most `max_tokens` tokens when packed, or one pair.
+        The batch is of one temperature, and has at most `max_tokens` tokens when packed, or one pair. A pair that does
+        not fit closes it: were smaller ones let past, the longest would wait longest, and there is enough in a batch.
         """
         row = count_row(self._share)
         batch: list[Entry] = []
@@ -82,17 +83,17 @@ class PairQueue(FairQueue[Entry]):
         for entry in self.in_turn(lambda entry: self._by_question[entry.question]):
             if entry.expires_at_s <= now_s:
                 expired.append(entry)
-            elif not batch or (
-                entry.temperature == batch[0].temperature and row.added_tokens(entry.pair) <= max_tokens - row.tokens
-            ):
+            elif batch and entry.temperature != batch[0].temperature:
+                passed_over += 1
+                if passed_over > LOOK_AHEAD:
+                    break
+            elif batch and row.added_tokens(entry.pair) > max_tokens - row.tokens:
+                break
+            else:
                 before = row.tokens
                 row.add(entry.pair)
                 batch.append(entry)
                 costs.append(row.tokens - before)
-            else:
-                passed_over += 1
-                if passed_over > LOOK_AHEAD or row.tokens >= max_tokens:
-                    break
         for entry in expired:
             self.remove(entry)
         for entry, cost in zip(batch, costs, strict=True):

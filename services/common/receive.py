@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from . import faults
-from .handlers import Continuation, Remembered
+from .handlers import Continuation, Remembered, readable
 
 
 class ReceiveInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
@@ -44,23 +44,27 @@ class ReceiveInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
     def _reading(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.isasyncgenfunction(behavior):
 
-            async def stream(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-                async for response in behavior(await self._only(requests), context):
+            async def stream(_: object, context: Any) -> AsyncIterator[Any]:
+                async for response in behavior(await self._only(context), context):
                     yield response
 
             return stream
 
-        async def call(requests: AsyncIterator[Any], context: Any) -> Any:
-            return await behavior(await self._only(requests), context)
+        async def call(_: object, context: Any) -> Any:
+            return await behavior(await self._only(context), context)
 
         return call
 
-    async def _only(self, requests: AsyncIterator[Any]) -> Any:
-        """The request. Raises DeadlineExceeded, and InvalidRequest where the caller ends without one."""
+    async def _only(self, context: Any) -> Any:
+        """The request, not from its iterator: to end one that has more to give takes asyncio a task of its own.
+
+        Raises DeadlineExceeded, and InvalidRequest where the caller ends without a request.
+        """
         try:
             async with asyncio.timeout(self._seconds):
-                return await anext(requests)
+                request = await context.read()
         except TimeoutError:
             raise faults.request_too_slow(self._seconds) from None
-        except StopAsyncIteration:
-            raise faults.malformed_request() from None
+        if request is grpc.aio.EOF:  # type: ignore[attr-defined]  # unknown to the stubs
+            raise faults.malformed_request()
+        return readable(request)
