@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 
 from rewardplane.logs import configure_logs
 from rewardplane.modeling.checkpoint import BadCheckpoint
+from rewardplane.process import importing, keep_objects
 from rewardplane.span_export import export_spans
 
 from .common.config import ServerConfig, WrongSetting
@@ -175,10 +175,10 @@ def _processes(environment: Mapping[str, str]) -> int:
 
 
 async def _run(role: str, model: Path, config: ServerConfig, leader: Leader | None = None) -> None:
-    # Here and not above: they take seconds to import, and --help and wrong flags need neither.
-    from transformers.utils.logging import disable_progress_bar
+    with importing():  # here and not above: it takes seconds, and --help and wrong flags need none of it
+        from transformers.utils.logging import disable_progress_bar
 
-    from .common.server import Server
+        from .common.server import Server
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     server = Server(role, model, config, leader)
@@ -192,20 +192,13 @@ async def _run(role: str, model: Path, config: ServerConfig, leader: Leader | No
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not stopping.done():
             await loading
-            _spare_imports()
+            keep_objects()
             typer.echo(server.describe())
             await stopping
     finally:
         loading.cancel()
         await server.stop()
         log.info("stopped")
-
-
-def _spare_imports() -> None:
-    """Has garbage collections pass over what is here to stay, half a million objects of libraries: to look at them is
-    half a second in which no call is answered. The model is among them, and goes without a collection."""
-    gc.collect()
-    gc.freeze()
 
 
 def _tell(told_to_stop: asyncio.Event) -> None:

@@ -10,7 +10,14 @@ import torch
 from servers import Served, served
 from tiny_models import REWARD_OFFSET, save_tiny
 
+from rewardplane.process import keep_objects
+
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Collections need not look at what was imported, again and again."""
+    keep_objects()
 
 
 @pytest.fixture(scope="session")

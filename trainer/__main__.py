@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rewardplane.logs import configure_logs
+from rewardplane.process import importing
 from rewardplane.span_export import export_spans
 
 from .explain import FAILED, explained
@@ -76,10 +77,11 @@ def common(log_level: LogLevel = "warning", log_format: LogFormat = "text") -> N
 def sft(config: ConfigFile, overrides: Overrides = None) -> None:
     """Fine-tunes a language model on demonstrations, or trains one from scratch."""
     with explained():
-        from .config import load_config
-        from .processes import joined
-        from .sft.config import SftConfig
-        from .sft.train import run_sft
+        with importing():
+            from .config import load_config
+            from .processes import joined
+            from .sft.config import SftConfig
+            from .sft.train import run_sft
 
         settings = load_config(config, SftConfig, overrides or ())
         with joined(settings.device) as processes:
@@ -92,10 +94,11 @@ def sft(config: ConfigFile, overrides: Overrides = None) -> None:
 def reward(config: ConfigFile, overrides: Overrides = None) -> None:
     """Trains a reward model on ranked answers."""
     with explained():
-        from .config import load_config
-        from .processes import joined
-        from .reward.config import RewardConfig
-        from .reward.train import run_reward
+        with importing():
+            from .config import load_config
+            from .processes import joined
+            from .reward.config import RewardConfig
+            from .reward.train import run_reward
 
         settings = load_config(config, RewardConfig, overrides or ())
         with joined(settings.device) as processes:
@@ -120,8 +123,9 @@ def ppo(
         if plan:
             _tell_plan(settings)
             return
-        from .ppo.train import run_ppo
-        from .processes import LONGEST_WAIT_S, joined
+        with importing():
+            from .ppo.train import run_ppo
+            from .processes import LONGEST_WAIT_S, joined
 
         # While one process waits for a judge, the others wait for it.
         outage_s = max(settings.reward.outage_limit_s, settings.reference.outage_limit_s)
