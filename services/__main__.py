@@ -175,6 +175,7 @@ def _processes(environment: Mapping[str, str]) -> int:
 
 
 async def _run(role: str, model: Path, config: ServerConfig, leader: Leader | None = None) -> None:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # texts come one by one: other threads are a detour
     with importing():  # here and not above: it takes seconds, and --help and wrong flags need none of it
         from transformers.utils.logging import disable_progress_bar
 
